@@ -118,6 +118,7 @@ export function wireHistory({ client, session, coin, explain }) {
     else node.dataset.valid = String(valid);
     setText(node, text);
     $("proof-checks").replaceChildren(...checks.map(({ ok, text: what }) => h("li", { class: ok ? "ok" : "no" }, `${ok ? "✓" : "✗ Not so:"} ${what}`)));
+    if (valid !== null) $("proof-checks").scrollIntoView({ block: "nearest" });
   }
 
   async function verify(event) {

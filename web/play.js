@@ -101,7 +101,7 @@ async function logIn(player, name) {
 function enter(login) {
   remember.set(login);
   session.name = login.name;
-  rounds.clear();
+  session.id = null;
   $("login").hidden = true;
   $("game").hidden = false;
   client.connect(login.token);
@@ -154,6 +154,9 @@ function say(text, action, act) {
 }
 
 function welcome(data) {
+  const isNew = session.id !== data.session;
+  if (isNew) rounds.clear();
+  session.id = data.session;
   Object.assign(session, { currency: data.currency, exponent: data.exponent, startedAt: data.session_started_at });
   $("session-strip").hidden = false;
   const game = data.games.find((one) => one.game === HOSTED_GAME) ?? data.games[0];
@@ -167,7 +170,7 @@ function welcome(data) {
     const last = data.missed[data.missed.length - 1];
     setText($("result"), `While you were away ${data.missed.length === 1 ? "a round was" : `${data.missed.length} rounds were`} settled. The last one returned ${coin(last.win + last.jackpot_win)}.`);
   }
-  if (!data.resumed || rounds.size === 0) readSessionNet();
+  if (isNew) readSessionNet();
   if (data.reality_check) showReality(data.reality_check);
   else hideReality();
   $("reality-message").textContent = "";
@@ -176,7 +179,7 @@ function welcome(data) {
 
 function showGame(game) {
   setText($("game-title"), game?.name ?? "No game");
-  setText($("game-facts"), game ? `Theoretical return to player ${(game.rtp_ppm / 10_000).toFixed(2)} %` : "");
+  setText($("game-facts"), game ? `Theoretical return ${(game.rtp_ppm / 10_000).toFixed(2)} %` : "");
   const select = $("stake");
   const chosen = stakeChosen ?? game?.steps[0];
   select.replaceChildren(...(game?.steps ?? []).map((step) => h("option", { value: step, selected: step === chosen }, coin(step))));
@@ -322,7 +325,8 @@ function settled(result) {
   // A return at or under the stake is a loss or nothing gained, and is said as what it is.
   const gained = won > result.stake;
   $("result").classList.toggle("won", gained);
-  setText($("result"), won === 0 ? "No win." : gained ? `You won ${coin(won)}: ${linesInWords(result.detail)}.` : `${coin(won)} of your ${coin(result.stake)} stake came back.`);
+  setText($("result"), won === 0 ? "No win." : gained ? `You won ${coin(won)}.` : `${coin(won)} of your ${coin(result.stake)} stake came back.`);
+  setText($("result-lines"), linesInWords(result.detail));
 }
 
 function refused(error) {
