@@ -1,7 +1,7 @@
 //! What a decision answers: a plan to carry out, or a refusal with its numbers.
 
 use protocol::{
-    Amount, BetId, ErrorCode, Fact, JackpotId, Leg, Micro, MoneyError, PlayerId, Problem, RecordKey, RoundId, Timestamp,
+    Amount, BetId, ErrorCode, Fact, JackpotId, Leg, LegError, Micro, MoneyError, PlayerId, Problem, RecordKey, RoundId, Timestamp,
 };
 use smallvec::SmallVec;
 
@@ -44,25 +44,44 @@ pub struct Contribution {
 pub enum Done {
     Opened,
     Funded,
-    SessionStarted { resumed: bool },
+    SessionStarted {
+        resumed: bool,
+    },
     SessionEnded,
-    Spun { round: RoundId, stake_cash: Amount, stake_bonus: Amount, win_cash: Amount, win_bonus: Amount },
+    Spun {
+        round: RoundId,
+        stake_cash: Amount,
+        stake_bonus: Amount,
+        win_cash: Amount,
+        win_bonus: Amount,
+    },
     BetAccepted,
-    WinPaid { receivable: Amount },
-    RolledBack { receivable: Amount },
+    WinPaid {
+        receivable: Amount,
+    },
+    RolledBack {
+        receivable: Amount,
+    },
     Tombstoned,
     AlreadyRolledBack,
     RoundClosed,
     RoundVoided,
     PromoPaid,
     RealityChecked,
-    LimitSet { effective_at: Timestamp, pending: bool },
-    Excluded { until: Option<Timestamp> },
+    LimitSet {
+        effective_at: Timestamp,
+        pending: bool,
+    },
+    Excluded {
+        until: Option<Timestamp>,
+    },
     BonusIssued,
     BonusEnded,
     SeedRotated,
     /// Due expiries fired; `next` is when to look again.
-    Ticked { next: Option<Timestamp> },
+    Ticked {
+        next: Option<Timestamp>,
+    },
 }
 
 /// A refusal. When `is_final`, it becomes a unit without legs: reply and facts are stored under the command's key.
@@ -86,30 +105,77 @@ impl From<MoneyError> for Refused {
     }
 }
 
+impl From<LegError> for Refused {
+    fn from(error: LegError) -> Self {
+        match error {
+            LegError::Money(error) => error.into(),
+            LegError::NotPositive => Rejected::InvalidValue { what: "a transfer moves a positive amount" }.into(),
+            // Every rule looks before it moves; if one forgot, the ledger's floor still holds.
+            LegError::BelowZero { .. } => Rejected::InsufficientFunds { available: Amount::ZERO }.into(),
+        }
+    }
+}
+
 /// Why a command is refused, with its numbers (MONEY.md, A bet: the first refusal wins).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Rejected {
     AccountBlocked,
-    SelfExcluded { until: Option<Timestamp> },
-    TimedOut { until: Option<Timestamp> },
+    SelfExcluded {
+        until: Option<Timestamp>,
+    },
+    TimedOut {
+        until: Option<Timestamp>,
+    },
     NoSession,
     GameDisabled,
     UnknownGame,
     WrongCurrency,
-    StakeTooLow { min: Amount },
-    StakeTooHigh { max: Amount },
-    StakeStep { steps: Vec<Amount> },
-    GameCycle { wait_ms: i64 },
-    RealityCheckPending { seconds: i64, wagered: Amount, returned: Amount },
-    SessionTimeLimit { limit_s: i64, elapsed_s: i64 },
-    InsufficientFunds { available: Amount },
-    StakeLimit { limit: Amount, round_stake: Amount },
-    WagerLimit { window: protocol::frame::LimitWindow, limit: Amount, spent: Amount },
-    LossLimit { window: protocol::frame::LimitWindow, limit: Amount, spent: Amount },
-    BonusMaxBet { max: Amount },
+    StakeTooLow {
+        min: Amount,
+    },
+    StakeTooHigh {
+        max: Amount,
+    },
+    StakeStep {
+        steps: Vec<Amount>,
+    },
+    GameCycle {
+        wait_ms: i64,
+    },
+    RealityCheckPending {
+        seconds: i64,
+        wagered: Amount,
+        returned: Amount,
+    },
+    SessionTimeLimit {
+        limit_s: i64,
+        elapsed_s: i64,
+    },
+    InsufficientFunds {
+        available: Amount,
+    },
+    StakeLimit {
+        limit: Amount,
+        round_stake: Amount,
+    },
+    WagerLimit {
+        window: protocol::frame::LimitWindow,
+        limit: Amount,
+        spent: Amount,
+    },
+    LossLimit {
+        window: protocol::frame::LimitWindow,
+        limit: Amount,
+        spent: Amount,
+    },
+    BonusMaxBet {
+        max: Amount,
+    },
     BonusActive,
     UnknownGrant,
-    RoundOpen { round: String },
+    RoundOpen {
+        round: String,
+    },
     RoundClosed,
     RoundMismatch,
     UnknownRound,
@@ -118,8 +184,12 @@ pub enum Rejected {
     BetRolledBack,
     BetAlreadySettled,
     /// The id named is a transaction of another round or player.
-    ReferenceMismatch { transaction: BetId },
-    InvalidValue { what: &'static str },
+    ReferenceMismatch {
+        transaction: BetId,
+    },
+    InvalidValue {
+        what: &'static str,
+    },
     /// The player already exists, or a session runs: nothing to do.
     Nothing,
     Money(MoneyError),

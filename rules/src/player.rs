@@ -2,7 +2,10 @@
 //!
 //! Its encoding (postcard, a version byte first) must stay within [`PlayerState::ENCODED_BYTES_MAX`]; MONEY.md says why.
 
-use protocol::{Amount, Balance, Book, Currency, GameId, GrantId, Holdings, Micro, PlayerId, ProviderId, RecordKey, SessionId, TenantId, Timestamp};
+use protocol::{
+    Amount, Balance, Book, Currency, GameId, GrantId, Holdings, Micro, PlayerId, ProviderId, RecordKey, SessionId, TenantId,
+    Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -38,6 +41,17 @@ pub struct PlayerState {
     pub carries: SmallVec<[(ProviderId, Micro); 1]>,
     /// Held rounds by record and game; an interrupted round is resolved before a new instance of its game starts.
     pub open_rounds: SmallVec<[(RecordKey, GameId); 1]>,
+    /// After a session ended at its time limit no new one starts before this: logging in again is no way around the limit.
+    pub rest_until: Option<Timestamp>,
+    /// Converted grants, newest last: bonus shares of their bets that come back later go to cash within what is left.
+    pub completed: SmallVec<[CompletedGrant; 1]>,
+}
+
+/// A converted grant and how much may still become cash; `None` has no cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompletedGrant {
+    pub number: u32,
+    pub room: Option<Amount>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +97,10 @@ pub struct Relaxation {
     /// `None` removes the limit.
     pub value: Option<i64>,
     pub effective_at: Timestamp,
+}
+
+impl Relaxation {
+    const ENCODED_BYTES_MAX: usize = 13;
 }
 
 /// What a fixed window has seen. `window` is the window's number (see `windows`); an older number means nothing is spent.
@@ -136,12 +154,43 @@ pub struct Fairness {
 
 impl PlayerState {
     pub const ENCODED_BYTES_MAX: usize = 512;
+    /// Bounds of the lists inside; [`Self::room_bytes`] may bind earlier when names are long.
+    pub const OPEN_ROUNDS_MAX: usize = 6;
+    pub const LAST_ROUNDS_MAX: usize = 4;
+    pub const CARRIES_MAX: usize = 4;
+    pub const COMPLETED_MAX: usize = 2;
+    /// Largest limit a player may set, so that every limit fits six bytes.
+    pub const LIMIT_VALUE_MAX: i64 = 1_000_000_000_000;
     const ENCODING_VERSION: u8 = 1;
+
+    /// Bytes still free for another list entry, with room kept for everything that may not be refused (tightened limits, an
+    /// exclusion, a session, a grant) and for amounts up to 10¹³ minor units.
+    pub fn room_bytes(&self) -> usize {
+        const FIXED: usize = 1 + 2 + 9 + 9 * 8 + 3 * 17 + 51 + 70 + 3 + 7 + 5 + 7 + PlayerState::COMPLETED_MAX * 11;
+        let name_bytes = |text: &str| text.len() + 1;
+        let limits = &self.limits;
+        let pending = [&limits.stake, &limits.session_time_s, &limits.reality_check_s]
+            .into_iter()
+            .chain(&limits.wager)
+            .chain(&limits.loss)
+            .filter(|limit| limit.pending.is_some())
+            .count();
+        let used = FIXED
+            + name_bytes(self.tenant.as_str())
+            + name_bytes(&self.fairness.client_seed)
+            + pending * Relaxation::ENCODED_BYTES_MAX
+            + self.last_rounds.iter().map(|(game, _)| name_bytes(game.as_str()) + 6).sum::<usize>()
+            + self.carries.iter().map(|(provider, _)| name_bytes(provider.as_str()) + 3).sum::<usize>()
+            + self.open_rounds.iter().map(|(_, game)| name_bytes(game.as_str()) + 17).sum::<usize>();
+        Self::ENCODED_BYTES_MAX.saturating_sub(used)
+    }
 
     /// The bytes the row keeps.
     pub fn encode(&self) -> Vec<u8> {
         // Plain data into memory: postcard has no failing case for it.
-        postcard::to_extend(self, vec![Self::ENCODING_VERSION]).unwrap_or_default()
+        let mut bytes = Vec::with_capacity(Self::ENCODED_BYTES_MAX);
+        bytes.push(Self::ENCODING_VERSION);
+        postcard::to_extend(self, bytes).unwrap_or_default()
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {

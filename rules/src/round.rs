@@ -1,7 +1,7 @@
 //! A held round's record: its bets and wins with what each holds, so that every later call finds its money.
 
-use protocol::{Amount, BetId, GameId, Micro, PlayerId, ProviderId, SessionId, Timestamp};
 use protocol::event::ContributionShare;
+use protocol::{Amount, BetId, GameId, Micro, PlayerId, ProviderId, SessionId, Timestamp};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -35,7 +35,8 @@ pub struct Transaction {
     pub kind: TransactionKind,
     pub cash: Amount,
     pub bonus: Amount,
-    /// Number of the grant the bonus part came from or went to; zero without one.
+    /// Number of the grant the bet was placed under, or the bonus part of a win went to; zero without one. A bet paid with
+    /// cash alone names it too: its stake counts toward that grant's requirement.
     pub grant: u32,
     pub status: TransactionStatus,
 }
@@ -54,8 +55,10 @@ pub enum TransactionKind {
     },
     Win {
         bet: BetId,
-        /// What the win added below a minor unit.
+        /// What the win added to the carry: negative when earlier carries made a unit that this win paid.
         micro: Micro,
+        /// The bonus share that stayed with the house because its grant had ended (bonus cost).
+        withheld: Amount,
     },
 }
 
