@@ -11,6 +11,8 @@ const BACKOFF_MAX_MS = 10_000;
 const HELLO_TIMEOUT_MS = 10_000;
 const PING_EVERY_MS = 15_000;
 const PING_TIMEOUT_MS = 10_000;
+/** How long an ended session waits for answers still under way. */
+const FAREWELL_MAX_MS = 2_000;
 
 /** Refusals of a hello after which trying again by itself would be wrong. */
 const FINAL_FOR_HELLO = new Set(["never"]);
@@ -53,7 +55,7 @@ export class Client {
   #pending = new Map();
   #listeners = new Map();
   #attempt = 0;
-  #timers = { reconnect: 0, hello: 0, ping: 0, pong: 0 };
+  #timers = { reconnect: 0, hello: 0, ping: 0, pong: 0, farewell: 0 };
   #helloId = null;
   #pushSeq = 0;
 
@@ -102,6 +104,9 @@ export class Client {
   request(type, data = {}) {
     if (this.#pending.size >= PENDING_MAX) {
       return Promise.reject(new Refusal({ code: "busy", title: "Too much is waiting for an answer", retry: "later" }));
+    }
+    if (this.state === "ended" || this.state === "closed") {
+      return Promise.reject(new Refusal({ code: "no_session", title: "There is no session", retry: "never" }));
     }
     return new Promise((resolve, reject) => {
       const id = uuidV7(this.now());
@@ -197,12 +202,19 @@ export class Client {
     // The server drops pushes of a slow reader rather than wait for it; the balance is then asked for.
     if (gap) this.request("balance").then((reply) => this.#balance(reply.balance ?? reply), () => {});
     if (push === "balance") return this.#balance(data.balance ?? data);
-    if (push === "session" && FINAL_NOTICES.has(data.notice)) {
-      this.#drop();
-      this.#abandon("session_replaced", data.detail);
-      this.#setState("ended", { notice: data });
-    }
+    if (push === "session" && FINAL_NOTICES.has(data.notice)) this.#end(data);
     this.#emit(push, data);
+  }
+
+  /** The notice may overtake the answer that caused it, so answers under way are waited for; nothing more is asked. */
+  #end(notice) {
+    this.#setState("ended", { notice });
+    const over = () => {
+      this.#drop();
+      this.#abandon(notice.notice === "replaced" ? "session_replaced" : "session_ended", notice.detail);
+    };
+    if (this.#pending.size === 0) over();
+    else this.#timers.farewell = setTimeout(over, FAREWELL_MAX_MS);
   }
 
   /** Answers and pushes overtake each other; the version says which balance is the newest. */
@@ -225,6 +237,7 @@ export class Client {
 
   #lost(waitMs) {
     this.#drop();
+    if (this.state === "ended") return this.#abandon("session_ended", "The session has ended");
     const wait = waitMs ?? backoff(this.#attempt);
     this.#attempt += 1;
     this.#timers.reconnect = setTimeout(() => this.#open(), wait);

@@ -20,7 +20,7 @@ const SECONDS_A_MINUTE = 60;
 
 const keyOf = ({ limit, window }) => `${limit}:${window ?? ""}`;
 
-export function wireLimits({ client, session, coin, confirmed, logOut, showLogin, explain }) {
+export function wireLimits({ client, session, coin, confirmed, showLogin, explain }) {
   const shown = (limit, value) => (value === null || value === undefined ? "–" : TIMES.has(limit) ? duration(value) : coin(value));
 
   function say(text, tone = "bad") {
@@ -70,8 +70,9 @@ export function wireLimits({ client, session, coin, confirmed, logOut, showLogin
   async function send(limit, window, value) {
     const optional = { ...(window ? { window } : {}), ...(value === null ? {} : { value }) };
     try {
-      await client.request("limit.set", { limit, ...optional });
-      say("Saved. What is in force now stands in the table.", "good");
+      const told = await client.request("limit.set", { limit, ...optional });
+      const later = `This limit is looser than before, so it waits: it can be confirmed here from ${clock(told.effective_at)}.`;
+      say(told.pending ? later : "Saved. What is in force now stands in the table.", "good");
       $("limit-value").value = "";
     } catch (error) {
       say(explain(error), error.code === "limit_relax_pending" ? "good" : "bad");
@@ -121,9 +122,8 @@ export function wireLimits({ client, session, coin, confirmed, logOut, showLogin
       await client.request(type, data);
       showLogin(`${done} Take care of yourself.`);
     } catch (error) {
-      // The session may end before the answer is read; then the exclusion stands and this page has left already.
       if (client.state === "online") say(explain(error));
-      else logOut();
+      else showLogin(explain(error));
     }
   }
 

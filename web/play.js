@@ -20,6 +20,9 @@ const client = new Client();
 const session = { currency: "EUR", exponent: 2, startedAt: 0, name: "", realityPending: false };
 /** Net of each round of the session, so that a round told twice (reply, push, resume) counts once. */
 const rounds = new Map();
+/** Jackpots won in this session, by round: they are told apart from the round's own return. */
+const jackpotWins = new Map();
+const jackpots = new Map();
 let spinning = false;
 let cycleOverAt = 0;
 let stakeChosen = null;
@@ -135,7 +138,7 @@ function showConnection({ state, refusal, notice, retryAt, pending }) {
   const hasRetry = state === "lost" && retryAt - Date.now() > 400;
   if (state === "online" || state === "closed") banner.hidden = true;
   if (hasRetry) say(`The connection is lost. The page reconnects by itself; your balance is safe.${waiting}`, "Try now", () => client.retryNow());
-  if (state === "ended") say(notice.notice === "replaced" ? explain(replacedRefusal, session) : `Your session has ended. ${notice.detail ?? ""}`, ...endedAction(notice));
+  if (state === "ended") say(notice.notice === "replaced" ? explain(replacedRefusal, session) : "Your session has ended. Log in to start a new one.", ...endedAction(notice));
   if (state === "refused") showLogin(explain(refusal, session));
   updateSpin();
 }
@@ -155,7 +158,10 @@ function say(text, action, act) {
 
 function welcome(data) {
   const isNew = session.id !== data.session;
-  if (isNew) rounds.clear();
+  if (isNew) {
+    rounds.clear();
+    jackpotWins.clear();
+  }
   session.id = data.session;
   Object.assign(session, { currency: data.currency, exponent: data.exponent, startedAt: data.session_started_at });
   $("session-strip").hidden = false;
@@ -164,6 +170,7 @@ function welcome(data) {
   showGame(game);
   $("launch").hidden = !data.games.some((one) => one.game === REMOTE_GAME && one.enabled);
   showBonus(data.bonus);
+  jackpots.clear();
   showJackpots(data.jackpots);
   for (const round of data.missed) countRound(round);
   if (data.missed.length > 0) {
@@ -204,8 +211,15 @@ function showBonus(bonus) {
   setText($("bonus-terms"), `${terms}Ends ${new Date(deadline).toLocaleDateString(undefined, { dateStyle: "medium" })}.`);
 }
 
-function showJackpots(jackpots) {
-  const shown = jackpots.find((one) => one.jackpot === session.game?.jackpot) ?? jackpots[0];
+/** Bonus events say what happened to one grant; a new grant starts from nothing wagered. */
+function bonusChanged({ event, data }) {
+  if (event === "bonus.issued") showBonus({ ...data, state: "active", progress: 0, max_bet: null });
+  else if (session.bonus?.grant === data.grant) showBonus(null);
+}
+
+function showJackpots(views) {
+  for (const view of views) jackpots.set(view.jackpot, view);
+  const shown = jackpots.get(session.game?.jackpot) ?? jackpots.values().next().value;
   $("jackpot").hidden = !shown;
   if (!shown) return;
   const amount = $("jackpot-amount");
@@ -221,26 +235,33 @@ function showJackpots(jackpots) {
   }
 }
 
-function jackpotWon(won) {
-  const mine = won.mine ?? won.you ?? (won.round !== undefined && rounds.has(won.round));
-  const amount = money(won.amount, won.currency ?? session.currency);
-  if (mine) {
-    setText($("jackpot-won-amount"), amount);
-    setText($("jackpot-won-text"), `You won ${won.name ?? "the jackpot"}. It is in your balance.`);
-    openDialog($("jackpot-dialog"));
-  } else {
-    setText($("menu-message"), `${won.name ?? "The jackpot"} was just won: ${amount}.`);
-    $("menu-message").dataset.tone = "good";
-  }
+/** Told to the winner alone; it may come before the answer of the spin that won it. */
+function jackpotWon({ jackpot, amount, round }) {
+  const view = jackpots.get(jackpot);
+  jackpotWins.set(round, amount);
+  if (rounds.has(round)) rounds.set(round, rounds.get(round) + amount);
+  showNet();
+  setText($("jackpot-won-amount"), money(amount, view?.currency ?? session.currency));
+  setText($("jackpot-won-text"), `You won the ${view?.name ?? "jackpot"}. It is in your balance.`);
+  openDialog($("jackpot-dialog"));
 }
 
 // Session strip
 
 function countRound(round) {
   if (round.at !== undefined && round.at < session.startedAt) return;
-  if (round.status === "voided") rounds.set(round.round, 0);
-  else rounds.set(round.round, round.win + (round.jackpot_win ?? 0) - round.stake);
+  const returned = round.win + Math.max(round.jackpot_win ?? 0, jackpotWins.get(round.round) ?? 0);
+  rounds.set(round.round, round.status === "voided" ? 0 : returned - round.stake);
   showNet();
+}
+
+/** A round played elsewhere (at the studio) has changed; what it came to is asked for. */
+async function roundChanged({ round }) {
+  try {
+    countRound(await client.request("round", { round }));
+  } catch {
+    // The history will show it; the net position catches up with the next welcome.
+  }
 }
 
 function showNet() {
@@ -312,8 +333,8 @@ async function spin(event) {
 function settled(result) {
   drawReels($("reels"), result.detail);
   $("reels").classList.add("settled");
-  const won = result.win + (result.jackpot_win ?? 0);
-  countRound({ round: result.round, stake: result.stake, win: won });
+  const won = result.win;
+  countRound(result);
   showMoney($("last-win"), result.win);
   Object.assign($("last-win").dataset, {
     round: result.round,
@@ -321,7 +342,7 @@ function settled(result) {
     stakeBonus: String(result.stake_bonus),
     winBonus: String(result.win_bonus),
   });
-  if (result.bonus !== undefined) showBonus(result.bonus);
+  showBonus(result.bonus ?? null);
   // A return at or under the stake is a loss or nothing gained, and is said as what it is.
   const gained = won > result.stake;
   $("result").classList.toggle("won", gained);
@@ -332,7 +353,7 @@ function settled(result) {
 function refused(error) {
   const problem = error.problem ?? {};
   if (problem.code === "game_cycle") cycleOverAt = Date.now() + (problem.wait_ms ?? 1000);
-  if (problem.code === "reality_check_pending") showReality(problem.reality_check ?? problem);
+  if (problem.code === "reality_check_pending") showReality(problem);
   setText($("spin-message"), explain(error, session));
 }
 
@@ -344,7 +365,7 @@ function showReality(view) {
     setText($("reality-elapsed"), duration(view.seconds));
     showMoney($("reality-wagered"), view.wagered);
     showMoney($("reality-won"), view.returned);
-    showMoney($("reality-net"), view.net, true);
+    showMoney($("reality-net"), view.net ?? view.returned - view.wagered, true);
   } else {
     setText($("reality-elapsed"), duration((client.now() - session.startedAt) / 1000));
     setText($("reality-net"), $("net").textContent);
@@ -446,9 +467,9 @@ client.on("welcome", welcome);
 client.on("balance", showBalance);
 client.on("jackpot", (data) => showJackpots(Array.isArray(data) ? data : [data]));
 client.on("jackpot.won", jackpotWon);
-client.on("round", countRound);
-client.on("bonus", (data) => showBonus(data?.bonus ?? data));
-client.on("reality_check", showReality);
+client.on("round", roundChanged);
+client.on("bonus", bonusChanged);
+client.on("reality_check", (view) => (view ? showReality(view) : hideReality()));
 client.on("session", sessionNotice);
 
 $("spin-form").addEventListener("submit", spin);
@@ -461,7 +482,7 @@ $("bonus-forfeit").addEventListener("click", forfeitBonus);
 wireClosers();
 wireReality();
 wireHistory({ client, session, coin, explain: (error) => explain(error, session) });
-wireLimits({ client, session, coin, confirmed, logOut, showLogin, explain: (error) => explain(error, session) });
+wireLimits({ client, session, coin, confirmed, showLogin, explain: (error) => explain(error, session) });
 drawReels($("reels"), { grid: gridAt([1, 8, 7, 5, 13]) });
 $("reels").setAttribute("aria-label", "No round played yet");
 setInterval(tick, 250);
