@@ -15,6 +15,8 @@ const TOKEN_KEY = "pitboss.token";
 const HISTORY_PAGE = 100;
 /** So many pages of history are read to find the net position of a session that began before this page. */
 const NET_PAGES_MAX = 20;
+/** What the reels show before the first round; no round was drawn for it. */
+const OPENING_STOPS = [1, 8, 7, 5, 13];
 
 const client = new Client();
 const session = { currency: "EUR", exponent: 2, startedAt: 0, name: "", realityPending: false };
@@ -63,12 +65,12 @@ async function fetchJson(path, init) {
 async function showLogin(message = "") {
   client.close();
   remember.set(null);
-  rounds.clear();
-  session.realityPending = false;
+  clearTable();
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   $("game").hidden = true;
   $("session-strip").hidden = true;
   $("login").hidden = false;
+  $("main").focus();
   sayLogin(message);
   try {
     const players = await fetchJson("/v1/demo/players");
@@ -76,6 +78,25 @@ async function showLogin(message = "") {
   } catch {
     sayLogin("The demo players could not be loaded. Check that the casino runs, then reload the page.");
   }
+}
+
+/** Nothing of one player stays on the table for the next. */
+function clearTable() {
+  rounds.clear();
+  jackpotWins.clear();
+  Object.assign(session, { realityPending: false, id: null, startedAt: 0, bonus: null });
+  stakeChosen = null;
+  cycleOverAt = 0;
+  for (const id of ["cash", "bonus", "in-play", "last-win", "net"]) {
+    setText($(id), "–");
+    for (const key of Object.keys($(id).dataset)) if (key !== "testid") delete $(id).dataset[key];
+  }
+  for (const id of ["spin-message", "menu-message", "result-lines"]) setText($(id), "");
+  setText($("result"), "Choose a stake and spin.");
+  $("result").classList.remove("won");
+  $("launch-link").hidden = true;
+  drawReels($("reels"), { grid: gridAt(OPENING_STOPS) });
+  $("reels").setAttribute("aria-label", "No round played yet");
 }
 
 function sayLogin(text) {
@@ -184,9 +205,11 @@ function welcome(data) {
   updateSpin();
 }
 
+const percent = (ppm) => new Intl.NumberFormat(undefined, { style: "percent", minimumFractionDigits: 2 }).format(ppm / 1_000_000);
+
 function showGame(game) {
   setText($("game-title"), game?.name ?? "No game");
-  setText($("game-facts"), game ? `Theoretical return ${(game.rtp_ppm / 10_000).toFixed(2)} %` : "");
+  setText($("game-facts"), game ? `Theoretical return ${percent(game.rtp_ppm)}` : "");
   const select = $("stake");
   const chosen = stakeChosen ?? game?.steps[0];
   select.replaceChildren(...(game?.steps ?? []).map((step) => h("option", { value: step, selected: step === chosen }, coin(step))));
@@ -457,12 +480,14 @@ async function forfeitBonus() {
   }
 }
 
-function sessionNotice({ notice, detail }) {
+function sessionNotice({ notice }) {
   const texts = { expiring: "Your login is about to expire. Log in again soon.", slow: "Your connection is slow; the page may lag.", shutting_down: "The casino is restarting. The page reconnects by itself." };
-  setText($("menu-message"), texts[notice] ?? detail ?? "");
+  delete $("menu-message").dataset.tone;
+  setText($("menu-message"), texts[notice] ?? "");
 }
 
 client.on("state", showConnection);
+client.on("problem", (problem) => setText($("spin-message"), explain(new Refusal(problem), session)));
 client.on("welcome", welcome);
 client.on("balance", showBalance);
 client.on("jackpot", (data) => showJackpots(Array.isArray(data) ? data : [data]));
@@ -483,8 +508,7 @@ wireClosers();
 wireReality();
 wireHistory({ client, session, coin, explain: (error) => explain(error, session) });
 wireLimits({ client, session, coin, confirmed, showLogin, explain: (error) => explain(error, session) });
-drawReels($("reels"), { grid: gridAt([1, 8, 7, 5, 13]) });
-$("reels").setAttribute("aria-label", "No round played yet");
+clearTable();
 setInterval(tick, 250);
 
 const known = remember.get();
