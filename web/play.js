@@ -16,7 +16,7 @@ const HISTORY_PAGE = 100;
 /** So many pages of history are read to find the net position of a session that began before this page. */
 const NET_PAGES_MAX = 20;
 /** What the reels show before the first round; no round was drawn for it. */
-const OPENING_STOPS = [1, 8, 7, 5, 13];
+const OPENING_STOPS = [0, 0, 0, 0, 0];
 
 const client = new Client();
 const session = { currency: "EUR", exponent: 2, startedAt: 0, name: "", realityPending: false };

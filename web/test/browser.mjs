@@ -11,6 +11,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { chromium } from "playwright-core";
+import { drawStops, seedHash } from "../fairness.js";
+import { gridAt, linesOf, winOf } from "../slot.js";
 
 const { values: args } = parseArgs({
   options: { url: { type: "string" }, ops: { type: "string" }, shots: { type: "string" }, only: { type: "string" } },
@@ -130,6 +132,15 @@ async function shoot(page, name) {
 }
 
 let ana;
+
+test("the page draws the round that the studio publishes as its example", async () => {
+  const seed = Array.from({ length: 32 }, (_, n) => n.toString(16).padStart(2, "0")).join("");
+  assert.equal(await seedHash(seed), "630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd");
+  const stops = await drawStops(seed, "lucky", 67);
+  assert.deepEqual(stops, [15, 12, 21, 13, 23]);
+  assert.deepEqual(linesOf(gridAt(stops)), [[3, 6, 4, 25], [9, 8, 4, 15]]);
+  assert.equal(winOf(gridAt(stops), 100), 800);
+});
 
 test("a demo player logs in and sees cash, bonus and in play", async () => {
   ana = await newPage();
