@@ -11,7 +11,7 @@
 //! count every one of the 24⁵ combinations. This module never draws by itself and keeps no state.
 
 use protocol::Amount;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::fairness::{FairStream, FairnessRecord};
@@ -105,7 +105,7 @@ pub const STARFALL: Slot = Slot {
 pub const STARFALL_REMOTE_ID: &str = "starfall-remote";
 
 /// One line that won.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LineWin {
     /// Index into [`PAYLINES`].
     pub line: u8,
