@@ -4,6 +4,9 @@
 //! stored; the wallet takes the named units out and commits the rest, so each unit is refused alone. Checks run in this order:
 //! key, versions (guards and records), legs one by one.
 
+pub mod apply;
+pub mod faults;
+
 use std::{future::Future, pin::Pin};
 
 use bytes::Bytes;
@@ -99,7 +102,12 @@ pub trait Ledger: Send + Sync + 'static {
     fn record(&self, key: RecordKey) -> BoxFuture<'_, Result<Option<StoredRecord>, StorageError>>;
 
     /// Records of a kind in key order, after a key: a bounded scan.
-    fn records(&self, kind: OwnerKind, after: Option<[u8; 16]>, max: usize) -> BoxFuture<'_, Result<Vec<StoredRecord>, StorageError>>;
+    fn records(
+        &self,
+        kind: OwnerKind,
+        after: Option<[u8; 16]>,
+        max: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredRecord>, StorageError>>;
 
     fn unit_by_key(&self, key: UnitKey) -> BoxFuture<'_, Result<Option<StoredUnit>, StorageError>>;
 

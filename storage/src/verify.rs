@@ -1,0 +1,1 @@
+//! Walks the ledger and proves it.
