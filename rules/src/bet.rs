@@ -108,7 +108,7 @@ impl Accepted {
         let completed = if progress.is_some() { bonus::convert_if_met(&mut draft, now)? } else { None };
         let state = draft.state();
         state.usage = usage;
-        count_stake(state, bet.stake, split.cash, now);
+        count_stake(state, None, bet.stake, split.cash, now);
         let placed = limits::numbers(&usage);
         limits::correct(state, &placed, 0, win_cash.0.saturating_neg());
         if let Some(session) = &mut state.session {
@@ -159,7 +159,7 @@ pub fn hold(
         contribution.map(|(jackpot, micro)| ContributionShare { jackpot, micro }).into_iter().collect();
     let state = draft.state();
     state.usage = usage;
-    count_stake(state, bet.stake, split.cash, now);
+    count_stake(state, Some(bet.session), bet.stake, split.cash, now);
     if is_first {
         Cycle::of(brand, game.kind).note(state, game.id, now);
     }
@@ -283,7 +283,7 @@ fn check_held(
         return Ok((Split::default(), usage, is_first));
     }
     let before = round.map_or(Amount::ZERO, RoundState::live_stake);
-    let terms = if is_first { Terms::Bind } else { Terms::Checked };
+    let terms = if is_first { Terms::Bind } else { Terms::Waived };
     let (split, usage): Checked = funded(brand, game, player, before, bet.stake, terms, now)?;
     Ok((split, usage, is_first))
 }
@@ -358,7 +358,7 @@ fn check_stake_of_game(game: &Game, stake: Amount) -> Result<(), Rejected> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Terms {
     Bind,
-    Checked,
+    Waived,
 }
 
 fn funded(
@@ -380,10 +380,11 @@ fn funded(
     Ok((split, usage))
 }
 
-fn count_stake(state: &mut PlayerState, stake: Amount, cash: Amount, now: Timestamp) {
+/// Counts a stake in the running windows and, unless the round belongs to an earlier one, in the session.
+fn count_stake(state: &mut PlayerState, of: Option<SessionId>, stake: Amount, cash: Amount, now: Timestamp) {
     let placed = limits::numbers(&state.usage);
     limits::correct(state, &placed, stake.0, cash.0);
-    if let Some(session) = &mut state.session {
+    if let Some(session) = state.session.as_mut().filter(|session| of.is_none_or(|of| of == session.id)) {
         session.wagered = Amount(session.wagered.0.saturating_add(stake.0));
     }
     session::touch(state, now);

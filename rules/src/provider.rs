@@ -67,10 +67,12 @@ pub fn win(
     let mut round = state.clone();
     let mut draft = Draft::new(brand, player);
     let mut receivable = Amount::ZERO;
-    if round.transactions[index].status == TransactionStatus::Voided {
-        receivable = retake(&mut draft, &mut round, index)?;
-    }
     let mut settled: SmallVec<[Settled; 2]> = SmallVec::new();
+    if round.transactions[index].status == TransactionStatus::Voided {
+        let (short, retaken) = retake(&mut draft, &mut round, index, now)?;
+        receivable = short;
+        settled.push(retaken);
+    }
     if call.is_final {
         release_all(&mut draft, &mut round, &mut settled, now)?;
     }
@@ -181,19 +183,24 @@ fn release_all(
     Ok(())
 }
 
-/// A win after a void: the stake that was returned is taken again. Answers what the player could not pay.
-fn retake(draft: &mut Draft, round: &mut RoundState, index: usize) -> Result<Amount, LegError> {
+/// A win after a void: the stake that was returned is taken again and settled. Answers what the player could not pay.
+fn retake(draft: &mut Draft, round: &mut RoundState, index: usize, now: Timestamp) -> Result<(Amount, Settled), LegError> {
     let revenue = revenue(round.provider);
     let session = round.session;
     let bet = &mut round.transactions[index];
-    let TransactionKind::Bet { windows, .. } = &bet.kind else { return Ok(Amount::ZERO) };
+    let mut settled = Settled { stake_cash: bet.cash, stake_bonus: bet.bonus, ..Settled::nothing(bet.id) };
+    let TransactionKind::Bet { windows, weighted, contributions, .. } = &bet.kind else { return Ok((Amount::ZERO, settled)) };
     let short = draft.reclaim_cash(revenue, bet.cash)?;
     draft.reclaim_bonus(revenue, bet.bonus, bet.grant)?;
     let stake = bet.cash.checked_add(bet.bonus)?;
     limits::correct(draft.state(), windows, stake.0, bet.cash.0);
     draft.count_session(session, stake.0, 0);
+    settled.progress = bonus::add_progress(draft, bet.grant, *weighted, now);
+    for share in contributions {
+        draft.contribute(share.jackpot, share.micro, true);
+    }
     bet.status = TransactionStatus::Settled;
-    Ok(short)
+    Ok((short, settled))
 }
 
 /// Pays the win's whole units by the funds of its bet and records it; answers what reached cash and bonus.
