@@ -141,7 +141,7 @@ pub(super) struct Proof {
 /// Exchanges a launch token for a play session.
 pub(super) async fn launch(shared: &Shared, launch: Launch) -> Result<Launched, Problem> {
     let play_session = Uuid::now_v7();
-    let client_seed = chosen_seed(launch.client_seed)?.unwrap_or_else(|| hex::encode(&rand::random::<[u8; 8]>()));
+    let client_seed = chosen_seed(launch.client_seed)?.unwrap_or_else(|| hex::encode(rand::random::<[u8; 8]>()));
     let who = shared.client.authenticate(&launch.token).await.map_err(problem_of)?;
     if who.game_id != shared.game {
         return Err(Problem::new(ErrorCode::UnknownGame).detail(format!("this studio plays {}", shared.game)));
