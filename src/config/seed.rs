@@ -2,11 +2,14 @@
 //!
 //! Seeding sends the same commands a person would: money comes by ledger transfer, limits by the limit command.
 
+use std::collections::HashMap;
+
 use access::load::{ConfigError, Invalid};
 use protocol::{
     Amount, Currency, Slug, TenantId,
     frame::{LimitKind, LimitWindow, SetLimit},
 };
+use rules::bonus::{GRANT_DAYS_MAX, Offer};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -25,9 +28,10 @@ section! {
         wagering_multiple: u32,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_bet: Option<String>,
+        /// Most that converts, as a multiple of the amount.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        max_cash_out: Option<String>,
-        valid_s: i64,
+        max_cash_out_multiple: Option<u32>,
+        days: u32,
     }
 
     DemoPlayerConfig {
@@ -67,20 +71,6 @@ pub struct PlayerLimitsConfig {
     pub reality_check_s: Option<i64>,
 }
 
-/// A bonus offer with its sums in minor units.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Offer {
-    pub id: Slug,
-    pub tenant: TenantId,
-    pub currency: Currency,
-    pub amount: Amount,
-    pub requirement: Amount,
-    pub max_bet: Option<Amount>,
-    pub max_cash_out: Option<Amount>,
-    /// From issue to deadline, seconds.
-    pub valid_s: i64,
-}
-
 /// A player of the demo, ready to be seeded.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DemoPlayer {
@@ -90,7 +80,8 @@ pub struct DemoPlayer {
     pub tenant: TenantId,
     pub currency: Currency,
     pub balance: Amount,
-    pub offer: Option<Offer>,
+    /// The name of the offer to issue.
+    pub offer: Option<String>,
     pub limits: Vec<SetLimit>,
 }
 
@@ -106,13 +97,14 @@ pub struct LoadPlayers {
 /// Everything a store is seeded with.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seed {
-    offers: Vec<Offer>,
+    offers: HashMap<String, Offer>,
     demo_players: Vec<DemoPlayer>,
     load: Option<LoadPlayers>,
 }
 
 impl Config {
-    pub fn offers(&self) -> Result<Vec<Offer>, ConfigError> {
+    /// The bonus offers by name.
+    pub fn offers(&self) -> Result<HashMap<String, Offer>, ConfigError> {
         self.seed().map(|seed| seed.offers)
     }
 
@@ -139,10 +131,10 @@ pub(super) fn build(config: &Config, parts: &CatalogueParts, check: &mut Check) 
     check.unique("demo_players", "key", config.demo_players.iter().map(|player| player.key));
     let mut seed = Seed::default();
     for (at, offer) in config.offers.iter().enumerate() {
-        seed.offers.extend(offer.build(config, &format!("offers.{at}"), check));
+        seed.offers.extend(offer.build(config, &format!("offers.{at}"), check).map(|offer| (offer.name.clone(), offer)));
     }
     for (at, player) in config.demo_players.iter().enumerate() {
-        let built = player.build(config, &seed.offers, &format!("demo_players.{at}"), check);
+        let built = player.build(config, &format!("demo_players.{at}"), check);
         if let Some(player) = &built {
             check_jackpot_currency(parts, player, &format!("demo_players.{at}.currency"), check);
         }
@@ -170,45 +162,37 @@ fn check_jackpot_currency(parts: &CatalogueParts, player: &DemoPlayer, key: &str
 impl OfferConfig {
     fn build(&self, config: &Config, at: &str, check: &mut Check) -> Option<Offer> {
         let currency = brand_currency(config, check, format!("{at}.tenant"), self.tenant)?;
-        check.range(format!("{at}.valid_s"), self.valid_s, 60..=31_536_000);
+        check.range(format!("{at}.days"), self.days, 1..=GRANT_DAYS_MAX);
         check.range(format!("{at}.wagering_multiple"), self.wagering_multiple, 1..=1000);
-        let optional = |check: &mut Check, key: &str, text: &Option<String>| {
-            text.as_ref().and_then(|text| money(check, format!("{at}.{key}"), currency, text))
-        };
-        let max_bet = optional(check, "max_bet", &self.max_bet);
-        let max_cash_out = optional(check, "max_cash_out", &self.max_cash_out);
-        let amount = money(check, format!("{at}.amount"), currency, &self.amount)?;
-        match amount.checked_mul(i64::from(self.wagering_multiple)) {
-            Ok(requirement) if amount.is_positive() => Some(Offer {
-                id: self.id,
-                tenant: self.tenant,
-                currency,
-                amount,
-                requirement,
-                max_bet,
-                max_cash_out,
-                valid_s: self.valid_s,
-            }),
-            _ => {
-                check.fail(format!("{at}.amount"), &self.amount, "a sum above zero whose wagering requirement can be counted");
-                None
-            }
+        if let Some(multiple) = self.max_cash_out_multiple {
+            check.range(format!("{at}.max_cash_out_multiple"), multiple, 1..=10_000);
         }
+        let max_bet = self.max_bet.as_ref().and_then(|text| money(check, format!("{at}.max_bet"), currency, text));
+        let amount = money(check, format!("{at}.amount"), currency, &self.amount)?;
+        if !amount.is_positive() || amount.checked_mul(i64::from(self.wagering_multiple)).is_err() {
+            check.fail(format!("{at}.amount"), &self.amount, "a sum above zero whose wagering requirement can be counted");
+            return None;
+        }
+        let Self { max_cash_out_multiple, days, wagering_multiple: multiplier, .. } = *self;
+        Some(Offer { name: self.id.to_string(), amount, multiplier, max_bet, max_cash_out_multiple, days })
     }
 }
 
 impl DemoPlayerConfig {
-    fn build(&self, config: &Config, offers: &[Offer], at: &str, check: &mut Check) -> Option<DemoPlayer> {
-        brand_currency(config, check, format!("{at}.tenant"), self.tenant)?;
+    fn build(&self, config: &Config, at: &str, check: &mut Check) -> Option<DemoPlayer> {
+        let currency = brand_currency(config, check, format!("{at}.tenant"), self.tenant)?;
         let limits = self.limits.build(&format!("{at}.limits"), self.currency, check);
         let balance = money(check, format!("{at}.balance"), self.currency, &self.balance)?;
-        let fits = |offer: &&Offer| Some(offer.id) == self.offer && offer.tenant == self.tenant && offer.currency == self.currency;
-        let offer = offers.iter().find(fits).cloned();
-        if let (Some(id), None) = (self.offer, &offer) {
-            check.fail(format!("{at}.offer"), id, "an offer of the same brand and currency");
+        let offered = |id: &Slug| config.offers.iter().any(|offer| offer.id == *id && offer.tenant == self.tenant);
+        if let Some(id) = self.offer.filter(|id| !offered(id) || self.currency != currency) {
+            check.fail(
+                format!("{at}.offer"),
+                id,
+                format!("an offer of brand {}, for players of its currency {currency}", self.tenant),
+            );
         }
-        let Self { key, name, tenant, currency, .. } = self.clone();
-        Some(DemoPlayer { key, name, tenant, currency, balance, offer, limits })
+        let Self { key, name, tenant, currency, offer, .. } = self.clone();
+        Some(DemoPlayer { key, name, tenant, currency, balance, offer: offer.map(|id| id.to_string()), limits })
     }
 }
 

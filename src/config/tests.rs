@@ -39,9 +39,23 @@ fn the_defaults_make_a_catalogue() {
 
     let players = config.demo_players().unwrap();
     let ben = players.iter().find(|player| player.key.as_str() == "ben").unwrap();
-    assert_eq!(ben.offer.as_ref().unwrap().requirement, protocol::Amount(20_000));
+    let offer = &config.offers().unwrap()[ben.offer.as_ref().unwrap()];
+    assert_eq!((offer.amount, offer.multiplier), (protocol::Amount(2_000), 10));
     assert_eq!(players.iter().find(|player| player.key.as_str() == "cyd").unwrap().limits.len(), 5);
     assert_eq!(config.load_players().unwrap().balance, protocol::Amount(100_000_000));
+}
+
+#[test]
+fn the_slot_is_offered_as_its_studio_publishes_it() {
+    let config = read(&[]).unwrap();
+    let slot = sandbox::slot::STARFALL;
+    for id in [slot.id, sandbox::slot::STARFALL_REMOTE_ID] {
+        let game = config.games.iter().find(|game| game.id.as_str() == id).unwrap();
+        assert_eq!(game.rtp_ppm, slot.rtp_ppm);
+        assert!(game.steps.iter().all(|step| step % i64::from(slot.lines) == 0), "{id}: {:?}", game.steps);
+        let allowed = game.min_stake..=game.max_stake;
+        assert!(game.hosted || slot.stake_steps.iter().all(|step| allowed.contains(step)), "{id}");
+    }
 }
 
 #[test]
@@ -95,6 +109,8 @@ fn references_and_sums_are_checked_by_key() {
         ("provider = \"sandbox\"", "provider = \"studio\"", "games.0.provider"),
         ("balance = \"100.00\"", "balance = \"-1\"", "demo_players.0.balance"),
         ("offer = \"welcome\"", "offer = \"farewell\"", "demo_players.1.offer"),
+        ("days = 30", "days = 0", "offers.0.days"),
+        ("amount = \"20.00\"", "amount = \"0\"", "offers.0.amount"),
         ("key = \"ben\"", "key = \"ana\"", "demo_players.1.key"),
         (
             "name = \"Ana\"\ntenant = \"demo\"\ncurrency = \"EUR\"",
