@@ -117,6 +117,18 @@ pub struct Moved {
     pub retained: Micro,
 }
 
+impl Moved {
+    /// Both together; a batch moves the sum of its contributions.
+    pub fn plus(self, other: Self) -> Result<Self, MoneyError> {
+        Ok(Self {
+            main: self.main.checked_add(other.main)?,
+            reserve: self.reserve.checked_add(other.reserve)?,
+            diversion: self.diversion.checked_add(other.diversion)?,
+            retained: self.retained.checked_add(other.retained)?,
+        })
+    }
+}
+
 /// A jackpot that was won: the pool to its winner, and the next cycle's seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JackpotWin {
@@ -220,13 +232,11 @@ impl<'a> Meter<'a> {
         next_sealed: Vec<u8>,
         winner: PlayerId,
         round: &str,
-        winner_cash_before: Amount,
     ) -> Result<JackpotWin, MoneyError> {
         let spec = self.spec;
         let (amount, cycle) = (self.main, self.state.cycle);
         let from_reserve = spec.seed.min(self.reserve).max(Amount::ZERO);
         let from_house = spec.seed.checked_sub(from_reserve)?;
-        let winner_cash = winner_cash_before.checked_add(amount)?;
         let pool = spec.account(AccountCode::JackpotMain);
         let cash = AccountId::new(RecordKey::player(winner), AccountCode::Cash);
         let legs = [
@@ -252,7 +262,6 @@ impl<'a> Meter<'a> {
             nonce: hex::encode(secret.nonce),
             next_seed: spec.seed,
             next_commitment: hex::encode(next_commitment),
-            winner_cash,
         });
         Ok(JackpotWin { amount, legs: legs.into_iter().flatten().collect(), state: self.state.clone(), fact })
     }
@@ -260,7 +269,7 @@ impl<'a> Meter<'a> {
 
 /// The legs of what [`Meter::contribute`] moved: expense → pool, or back. The meter never asks for more than a pool has: what a
 /// reversal cannot take is retained there, so every leg here can be paid.
-pub fn moved_legs(spec: &JackpotSpec, book: &Book, moved: &Moved) -> SmallVec<[Leg; 2]> {
+pub fn moved_legs(spec: &JackpotSpec, moved: &Moved) -> SmallVec<[Leg; 2]> {
     let expense = house(AccountCode::JackpotExpense);
     let pools = [
         (AccountCode::JackpotMain, moved.main),
@@ -270,7 +279,7 @@ pub fn moved_legs(spec: &JackpotSpec, book: &Book, moved: &Moved) -> SmallVec<[L
     let leg = |(code, amount): (AccountCode, Amount)| {
         let pool = spec.account(code);
         let (from, to) = if amount.0 > 0 { (expense, pool) } else { (pool, expense) };
-        (!amount.is_zero()).then_some(Leg { book: *book, from, to, amount: Amount(amount.0.saturating_abs()) })
+        (!amount.is_zero()).then_some(Leg { book: spec.book(), from, to, amount: Amount(amount.0.saturating_abs()) })
     };
     pools.into_iter().filter_map(leg).collect()
 }

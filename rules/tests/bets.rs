@@ -323,12 +323,14 @@ fn tightening_is_immediate_and_relaxing_waits_for_time_and_a_second_word() {
 fn a_new_client_seed_starts_its_draws_at_zero() {
     let mut world = World::with_cash(100);
     world.spin(1, 0).unwrap();
-    let rotate = |world: &World, seed: &str| {
-        session::rotate_seed(&world.brand, &world.player, seed.to_owned(), Some("aa".to_owned()), "bb".to_owned(), world.now)
+    let mut rotate = |seed: &str| {
+        let (revealed, hash) = (Some("aa".to_owned()), "bb".to_owned());
+        let decision = session::rotate_seed(&world.brand, &world.player, seed.to_owned(), revealed, hash, world.now);
+        world.run(decision)
     };
     for bad in ["", "caf\u{e9}", "a\nb", &"x".repeat(65)] {
-        assert!(rotate(&world, bad).is_err(), "{bad:?}");
+        assert!(rotate(bad).is_err(), "{bad:?}");
     }
-    world.run(rotate(&world, &"x".repeat(64))).unwrap();
+    rotate(&"x".repeat(64)).unwrap();
     assert_eq!((world.player.state.fairness.seed_index, world.player.state.fairness.nonce), (1, 0));
 }

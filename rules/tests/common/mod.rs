@@ -231,8 +231,10 @@ impl World {
     pub fn spin(&mut self, stake: i64, win: i64) -> Result<Done, Rejected> {
         let n = self.fresh();
         let bet = InstantBet { round: RoundId(id(n)), bet: bet_id(n), stake: Amount(stake) };
-        let decision = bet::accept_instant(&self.brand, &self.game, &self.player, &bet, self.now)
-            .and_then(|accepted| accepted.settle(Amount(win), None));
+        let decision = match bet::accept_instant(&self.brand, &self.game, &self.player, &bet, self.now) {
+            Ok(accepted) => accepted.settle(Amount(win), None),
+            Err(refused) => Err(refused),
+        };
         self.run(decision)
     }
 
