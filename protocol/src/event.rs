@@ -342,6 +342,8 @@ payloads! {
         jackpot: JackpotId, cycle: u64, currency: Currency,
         /// What this commit moved from jackpot expense into the pools, minor units, signed.
         main: Amount, reserve: Amount,
+        /// What ran over the ceiling.
+        diversion: Amount,
         /// What the pool shows after this commit.
         shown: Amount,
     }
@@ -351,7 +353,6 @@ payloads! {
         threshold: Micro, nonce: String,
         next_seed: Amount,
         next_commitment: String,
-        winner_cash: Amount,
     }
     BonusIssued { grant: crate::GrantId, number: u32, amount: Amount, currency: Currency, requirement: Amount, deadline: Timestamp, }
     BonusCompleted { grant: crate::GrantId, converted: Amount, capped: Amount, currency: Currency, }

@@ -121,6 +121,26 @@ pub struct Slug {
 impl Slug {
     pub const LEN_MAX: usize = 23;
 
+    /// A name written in the code, checked when it is compiled into a constant.
+    ///
+    /// # Panics
+    /// When the name is not a valid one.
+    pub const fn from_known(text: &'static str) -> Self {
+        let source = text.as_bytes();
+        assert!(!source.is_empty() && source.len() <= Self::LEN_MAX, "an id has 1 to 23 characters");
+        let mut bytes = [0; Self::LEN_MAX];
+        let mut index = 0;
+        while index < source.len() {
+            assert!(
+                matches!(source[index], b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.'),
+                "an id is made of a-z, 0-9, '-', '_' and '.'"
+            );
+            bytes[index] = source[index];
+            index += 1;
+        }
+        Self { bytes, len: source.len() as u8 }
+    }
+
     pub fn as_str(&self) -> &str {
         // The constructor admits ASCII only, so this never falls back.
         std::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()

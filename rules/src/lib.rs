@@ -3,8 +3,6 @@
 //! Invariant: nothing here does IO, reads a clock, draws randomness or knows an async runtime. Time, ids, seeds and outcomes
 //! are arguments; the answer is a [`Plan`] or a [`Refused`], both values.
 
-#![expect(clippy::result_large_err, reason = "a refusal carries the player it changed; the plan beside it is larger still")]
-
 pub mod bet;
 pub mod bonus;
 pub mod brand;

@@ -1,0 +1,57 @@
+//! `pitboss verify`: walks everything durable and says what does not add up.
+
+use serde::Serialize;
+use storage::{
+    Ledger,
+    projection::{ProjectionStore, journal::ComplianceJournal, verify::verify_projections},
+    verify::{VerifyReport, verify_ledger},
+};
+
+use crate::{
+    config::Config,
+    stores::{self, Folder},
+};
+
+/// The whole verdict.
+#[derive(Serialize)]
+pub struct Verdict {
+    pub ok: bool,
+    #[serde(flatten)]
+    pub ledger: VerifyReport,
+    pub projections: Vec<String>,
+    pub compliance: Vec<String>,
+}
+
+/// Walks ledger, anchors, projections and compliance journal of a data folder nobody has open.
+pub async fn verify(folder: &Folder, config: &Config) -> anyhow::Result<Verdict> {
+    anyhow::ensure!(folder.0.join("ledger.sqlite").exists(), "there is no ledger in {}", folder.0.display());
+    let ledger = stores::ledger(folder, config).await?;
+    let anchors = stores::anchors(folder)?.read_all()?;
+    let report = verify_ledger(&ledger, &anchors).await?;
+    let projections = if folder.projections().exists() {
+        let store = stores::open_projections(&folder.projections()).await?;
+        verify_projections(&ledger, store.reader().as_ref()).await?
+    } else {
+        Vec::new()
+    };
+    let compliance = if folder.compliance().exists() { ComplianceJournal::verify(&folder.compliance())? } else { Vec::new() };
+    ledger.close().await;
+    let ok = report.ok() && projections.is_empty() && compliance.is_empty();
+    Ok(Verdict { ok, ledger: report, projections, compliance })
+}
+
+impl Verdict {
+    /// For people.
+    pub fn print(&self) {
+        let report = serde_json::to_value(&self.ledger).unwrap_or_default();
+        for (name, value) in report.as_object().into_iter().flatten().filter(|(name, _)| *name != "violations") {
+            println!("{name:<24} {value}");
+        }
+        let violations = report["violations"].as_array().cloned().unwrap_or_default();
+        let ledger = violations.iter().map(|text| format!("ledger: {}", text.as_str().unwrap_or_default()));
+        let projections = self.projections.iter().map(|text| format!("projections: {text}"));
+        let compliance = self.compliance.iter().map(|text| format!("compliance: {text}"));
+        ledger.chain(projections).chain(compliance).for_each(|line| println!("VIOLATION {line}"));
+        println!("{}", if self.ok { "verified: everything adds up" } else { "NOT verified" });
+    }
+}
