@@ -14,6 +14,12 @@ use protocol::{AccountId, Amount, Book, Holdings, OwnerKind, RecordKey};
 
 use crate::unit::{StoredUnit, UnitKey, UnitOfWork};
 
+/// A house account's balance, summed over shards.
+pub type HouseBalance = (Book, AccountId, Amount);
+
+/// Shard and sequence of a unit.
+pub type Position = (u16, u64);
+
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The state of a shard that every commit moves: nobody commits whose head does not match the stored one.
@@ -111,11 +117,22 @@ pub trait Ledger: Send + Sync + 'static {
 
     fn unit_by_key(&self, key: UnitKey) -> BoxFuture<'_, Result<Option<StoredUnit>, StorageError>>;
 
+    /// Where units with these keys stand, in the keys' order: (shard, sequence). For walks over everything.
+    fn key_positions(&self, keys: Vec<UnitKey>) -> BoxFuture<'_, Result<Vec<Option<Position>>, StorageError>> {
+        Box::pin(async move {
+            let mut positions = Vec::with_capacity(keys.len());
+            for key in keys {
+                positions.push(self.unit_by_key(key).await?.map(|unit| (unit.shard, unit.sequence)));
+            }
+            Ok(positions)
+        })
+    }
+
     /// Encoded units after a sequence, in order, at most `max`: (sequence, bytes).
     fn units(&self, shard: u16, after: u64, max: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StorageError>>;
 
     /// Balances of house accounts, summed over shards.
-    fn house_accounts(&self) -> BoxFuture<'_, Result<Vec<(Book, AccountId, Amount)>, StorageError>>;
+    fn house_accounts(&self) -> BoxFuture<'_, Result<Vec<HouseBalance>, StorageError>>;
 
     /// Checkpoints and closes; the last call.
     fn close(&self) -> BoxFuture<'_, ()>;

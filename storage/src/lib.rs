@@ -6,11 +6,14 @@
 //! | event segments ([`segments`]) | the relay | followers | files |
 //! | projections ([`projection`]) | their follower | statements, history, audit | [`sqlite`], [`memory`] |
 
+pub mod anchor;
 pub mod ledger;
 pub mod memory;
 pub mod projection;
 pub mod segments;
 pub mod sqlite;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod unit;
 pub mod verify;
 

@@ -9,12 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use protocol::{AccountId, Amount, Book, OwnerKind, RecordKey};
+use protocol::{OwnerKind, RecordKey};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     ledger::{
-        BoxFuture, CommitError, Ledger, Receipt, ShardHead, ShardWriter, StorageError, StoredRecord,
+        BoxFuture, CommitError, HouseBalance, Ledger, Receipt, ShardHead, ShardWriter, StorageError, StoredRecord,
         apply::{self, Batch, Checked, House, Known, Row, Stored},
         faults::{Fault, FaultPlan},
     },
@@ -256,7 +256,7 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    fn house_accounts(&self) -> BoxFuture<'_, Result<Vec<(Book, AccountId, Amount)>, StorageError>> {
+    fn house_accounts(&self) -> BoxFuture<'_, Result<Vec<HouseBalance>, StorageError>> {
         Box::pin(async move {
             let mut sums = House::new();
             for ((book, account), balance) in self.lock().house.values().flatten() {

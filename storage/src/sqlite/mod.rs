@@ -9,7 +9,7 @@
 
 mod codec;
 mod lock;
-pub(crate) mod raw;
+pub mod raw;
 mod read;
 #[cfg(feature = "testing")]
 pub mod trace;
@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use protocol::{AccountId, Amount, Book, OwnerKind, RecordKey};
+use protocol::{OwnerKind, RecordKey};
 use sqlx::{
     SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -31,7 +31,10 @@ use sqlx::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ledger::{BoxFuture, CommitError, Ledger, Receipt, ShardHead, ShardWriter, StorageError, StoredRecord, faults::FaultPlan},
+    ledger::{
+        BoxFuture, CommitError, HouseBalance, Ledger, Position, Receipt, ShardHead, ShardWriter, StorageError, StoredRecord,
+        faults::FaultPlan,
+    },
     unit::{StoredUnit, UnitKey, UnitOfWork},
 };
 use writer::{Command, Session};
@@ -92,7 +95,7 @@ impl SqliteOptions {
     }
 
     /// The writing connection: creates the store when there is none.
-    fn write_options(&self, path: &Path) -> SqliteConnectOptions {
+    pub fn write_options(&self, path: &Path) -> SqliteConnectOptions {
         self.connect(path, self.writer_cache_kib)
             .create_if_missing(true)
             .page_size(self.page_size_bytes)
@@ -201,11 +204,15 @@ impl Ledger for SqliteLedger {
         Box::pin(read::unit_by_key(&self.reader, key))
     }
 
+    fn key_positions(&self, keys: Vec<UnitKey>) -> BoxFuture<'_, Result<Vec<Option<Position>>, StorageError>> {
+        Box::pin(read::key_positions(&self.reader, keys))
+    }
+
     fn units(&self, shard: u16, after: u64, max: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StorageError>> {
         Box::pin(read::units(&self.reader, shard, after, max))
     }
 
-    fn house_accounts(&self) -> BoxFuture<'_, Result<Vec<(Book, AccountId, Amount)>, StorageError>> {
+    fn house_accounts(&self) -> BoxFuture<'_, Result<Vec<HouseBalance>, StorageError>> {
         Box::pin(read::house_accounts(&self.reader))
     }
 
@@ -215,7 +222,8 @@ impl Ledger for SqliteLedger {
             self.reader.close().await;
             let (answer, done) = oneshot::channel();
             if self.commands.send(Command::Close { answer }).await.is_ok() {
-                let _thread_ended_without_answer = done.await.is_err();
+                // The answer is that the thread lets go of its end.
+                let _closed = done.await;
             }
             self.join();
         })

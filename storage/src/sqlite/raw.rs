@@ -70,7 +70,7 @@ impl<'c> Connection<'c> {
                 self.raw.as_ptr(),
                 sql.as_ptr().cast(),
                 length,
-                ffi::SQLITE_PREPARE_PERSISTENT as u32,
+                ffi::SQLITE_PREPARE_PERSISTENT,
                 &mut raw,
                 std::ptr::null_mut(),
             )

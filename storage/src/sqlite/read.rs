@@ -3,8 +3,8 @@
 //! Every read fetches all its rows: a statement left between rows would hold its snapshot, and the log could not be reset.
 
 use bytes::Bytes;
-use protocol::{AccountId, Amount, Book, OwnerKind, RecordKey};
-use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
+use protocol::{OwnerKind, RecordKey};
+use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     codec::{HouseRow, corrupt, read_holdings, signed, unsigned},
@@ -12,7 +12,7 @@ use super::{
     writer::SHARD,
 };
 use crate::{
-    ledger::{ShardHead, StorageError, StoredRecord},
+    ledger::{HouseBalance, Position, ShardHead, StorageError, StoredRecord},
     unit::{StoredUnit, UnitKey},
 };
 
@@ -77,6 +77,27 @@ pub async fn unit_by_key(pool: &SqlitePool, key: UnitKey) -> Result<Option<Store
     rows.first().map(|row| StoredUnit::decode(row.get_unchecked(0)).map_err(|error| corrupt("unit", error))).transpose()
 }
 
+/// Keys asked for in one statement; each binds three values.
+const KEYS_PER_STATEMENT_MAX: usize = 1_000;
+
+pub async fn key_positions(pool: &SqlitePool, keys: Vec<UnitKey>) -> Result<Vec<Option<Position>>, StorageError> {
+    let mut positions = vec![None; keys.len()];
+    for (chunk, keys) in keys.chunks(KEYS_PER_STATEMENT_MAX).enumerate() {
+        let mut query = QueryBuilder::<Sqlite>::new("WITH wanted (number, id, source) AS (");
+        query.push_values(keys.iter().zip(0_i64..), |mut row, (key, number)| {
+            row.push_bind(number).push_bind(key.id.to_vec()).push_bind(key.source.to_bytes().to_vec());
+        });
+        query.push(") SELECT number, sequence FROM wanted JOIN unit_key USING (id, source)");
+        for row in query.build().fetch_all(pool).await.map_err(|error| fault(&error))? {
+            let number = unsigned(row.get_unchecked(0), "number")? as usize + chunk * KEYS_PER_STATEMENT_MAX;
+            if let Some(position) = positions.get_mut(number) {
+                *position = Some((SHARD, unsigned(row.get_unchecked(1), "sequence")?));
+            }
+        }
+    }
+    Ok(positions)
+}
+
 pub async fn units(pool: &SqlitePool, shard: u16, after: u64, max: usize) -> Result<Vec<(u64, Bytes)>, StorageError> {
     only(shard)?;
     let query = sqlx::query("SELECT sequence, body FROM unit WHERE sequence > ?1 ORDER BY sequence LIMIT ?2");
@@ -85,7 +106,7 @@ pub async fn units(pool: &SqlitePool, shard: u16, after: u64, max: usize) -> Res
     rows.iter().map(read).collect()
 }
 
-pub async fn house_accounts(pool: &SqlitePool) -> Result<Vec<(Book, AccountId, Amount)>, StorageError> {
+pub async fn house_accounts(pool: &SqlitePool) -> Result<Vec<HouseBalance>, StorageError> {
     let sql = "SELECT tenant, licence, currency, owner, code, sub, balance FROM house ORDER BY 1, 2, 3, 4, 5, 6";
     let rows = sqlx::query(sql).fetch_all(pool).await.map_err(|error| fault(&error))?;
     let read = |row: &SqliteRow| {

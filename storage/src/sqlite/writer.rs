@@ -43,7 +43,7 @@ pub enum Command {
         units: Vec<UnitOfWork>,
         answer: Answer<Result<Vec<Receipt>, CommitError>>,
     },
-    /// Checkpoints and ends.
+    /// Checkpoints and ends; the answer is dropped when that is done.
     Close {
         answer: Answer<()>,
     },
@@ -133,7 +133,7 @@ fn refuse(command: Command, error: StorageError) {
     match command {
         Command::OpenShard { answer, .. } => drop(answer.send(Err(error))),
         Command::Commit { answer, .. } => drop(answer.send(Err(CommitError::Failed(error)))),
-        Command::Close { answer } => drop(answer.send(()).is_ok()),
+        Command::Close { answer } => drop(answer),
         Command::Stop => {}
     }
 }
@@ -178,7 +178,7 @@ fn serve(
             Command::Close { answer } => {
                 store.checkpoint();
                 queue.close();
-                drop(answer.send(()).is_ok());
+                drop(answer);
                 return Ended::Closed;
             }
             Command::Stop => return Ended::Closed,
