@@ -16,7 +16,10 @@ mod write;
 
 use std::{path::Path, sync::Arc};
 
-use sqlx::{ConnectOptions, sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous}};
+use sqlx::{
+    ConnectOptions,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
 
 use super::{ProjectionReader, ProjectionStore};
 use crate::{ledger::StorageError, sqlite::raw::storage_error, unit::StoredUnit};
@@ -25,6 +28,10 @@ use crate::{ledger::StorageError, sqlite::raw::storage_error, unit::StoredUnit};
 const BUCKETS: u64 = 256;
 const READ_CONNECTIONS_MAX: u32 = 3;
 const PAGE_BYTES: u32 = 4096;
+/// Negative: kibibytes, as SQLite wants it.
+const WRITER_CACHE_KIB: &str = "-32768";
+/// The log is copied into the file when it has so many pages (64 MiB).
+const WAL_PAGES_MAX: &str = "16384";
 
 /// The bounds of a projection file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +62,9 @@ impl SqliteProjection {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(std::time::Duration::from_secs(10));
-        let writer = connect.clone().connect().await.map_err(fault)?;
+        // A block's pages stay in memory until it commits, and pages changed by many blocks are copied to the file once.
+        let tuned = connect.clone().pragma("cache_size", WRITER_CACHE_KIB).pragma("wal_autocheckpoint", WAL_PAGES_MAX);
+        let writer = tuned.connect().await.map_err(fault)?;
         let pool = SqlitePoolOptions::new().max_connections(READ_CONNECTIONS_MAX).connect_with(connect).await.map_err(fault)?;
         sqlx::migrate!("./migrations/projection").run(&pool).await.map_err(|error| StorageError::Unavailable(error.to_string()))?;
         let writer = write::Writer::new(writer, options);

@@ -9,7 +9,10 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{BUCKETS, bucket_of, fault, section};
+use super::{
+    BUCKETS, bucket_of, fault,
+    section::{self, Section},
+};
 use crate::{
     ledger::{BoxFuture, StorageError},
     projection::{
@@ -50,35 +53,47 @@ impl Reader {
 struct Read {
     transaction: Transaction<'static, Sqlite>,
     /// The owner's lines that are not filed yet, once read.
-    recent: Option<((u16, RecordKey), Option<Page>)>,
+    recent: Option<((u16, RecordKey), Vec<Recent>)>,
+}
+
+/// What one block brought for an owner, still packed: most queries want the newest of it only.
+struct Recent {
+    first_sequence: u64,
+    last_sequence: u64,
+    version: u64,
+    opening: Holdings,
+    lines: Vec<u8>,
 }
 
 impl Read {
     /// The unfiled lines of an owner; they are all newer than the filed ones.
-    async fn recent(&mut self, shard: u16, owner: RecordKey) -> Result<Option<&Page>, StorageError> {
+    async fn recent(&mut self, shard: u16, owner: RecordKey) -> Result<&[Recent], StorageError> {
         if self.recent.as_ref().is_none_or(|(of, _)| *of != (shard, owner)) {
-            let lines = self.recent_lines(shard, owner).await?;
-            let page = match lines.is_empty() {
-                true => None,
-                false => Some(Page { opening: self.closing(shard, owner).await?, lines }),
-            };
-            self.recent = Some(((shard, owner), page));
+            let sections = self.recent_sections(shard, owner).await?;
+            self.recent = Some(((shard, owner), sections));
         }
-        Ok(self.recent.as_ref().and_then(|(_, page)| page.as_ref()))
+        Ok(self.recent.as_ref().map(|(_, sections)| sections.as_slice()).unwrap_or_default())
     }
 
-    async fn recent_lines(&mut self, shard: u16, owner: RecordKey) -> Result<Vec<Line>, StorageError> {
+    async fn recent_sections(&mut self, shard: u16, owner: RecordKey) -> Result<Vec<Recent>, StorageError> {
         let select = sqlx::query("SELECT lines FROM recent WHERE shard = ? AND bucket = ? ORDER BY first_sequence");
         let rows = select.bind(shard).bind(bucket_of(owner)).fetch_all(&mut *self.transaction).await.map_err(fault)?;
-        let mut lines = Vec::new();
+        let mut holdings = self.closing(shard, owner).await?;
+        let mut sections = Vec::new();
         for row in rows {
             let blob: &[u8] = row.try_get(0).map_err(fault)?;
-            section::each(blob, |of, section| match of == owner {
-                true => pack::unpack(section.read()?.lines, owner, &mut lines),
-                false => Ok(()),
+            section::each(blob, |of, section| {
+                if of == owner {
+                    let section = section.read()?;
+                    let opening = holdings.clone();
+                    section.move_holdings(owner, &mut holdings)?;
+                    let Section { first_sequence, last_sequence, version, lines, .. } = section;
+                    sections.push(Recent { first_sequence, last_sequence, version, opening, lines: lines.to_vec() });
+                }
+                Ok(())
             })?;
         }
-        Ok(lines)
+        Ok(sections)
     }
 
     async fn closing(&mut self, shard: u16, owner: RecordKey) -> Result<Holdings, StorageError> {
@@ -178,15 +193,16 @@ impl Snapshot for Read {
             if is_forward && let Some(page) = self.filed(shard, owner, seek).await? {
                 return Ok(Some(page));
             }
-            if let Some(page) = self.recent(shard, owner).await? {
-                let is_found = page.lines.iter().any(|line| match seek {
-                    Seek::Before(before) => line.sequence < before,
-                    Seek::After(after) => line.sequence > after,
-                    Seek::AfterVersion(after) => line.version > after,
-                });
-                if is_found {
-                    return Ok(Some(page.clone()));
-                }
+            let sections = self.recent(shard, owner).await?;
+            let found = match seek {
+                Seek::Before(before) => sections.iter().rfind(|section| section.first_sequence < before),
+                Seek::After(after) => sections.iter().find(|section| section.last_sequence > after),
+                Seek::AfterVersion(after) => sections.iter().find(|section| section.version > after),
+            };
+            if let Some(section) = found {
+                let mut lines = Vec::new();
+                pack::unpack(&section.lines, owner, &mut lines)?;
+                return Ok(Some(Page { opening: section.opening.clone(), lines }));
             }
             if is_forward { Ok(None) } else { self.filed(shard, owner, seek).await }
         })
