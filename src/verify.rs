@@ -16,6 +16,8 @@ use crate::{
 #[derive(Serialize)]
 pub struct Verdict {
     pub ok: bool,
+    /// Every book's balances add up to zero.
+    pub ledger_sum_zero: bool,
     #[serde(flatten)]
     pub ledger: VerifyReport,
     pub projections: Vec<String>,
@@ -37,7 +39,8 @@ pub async fn verify(folder: &Folder, config: &Config) -> anyhow::Result<Verdict>
     let compliance = if folder.compliance().exists() { ComplianceJournal::verify(&folder.compliance())? } else { Vec::new() };
     ledger.close().await;
     let ok = report.ok() && projections.is_empty() && compliance.is_empty();
-    Ok(Verdict { ok, ledger: report, projections, compliance })
+    let ledger_sum_zero = report.sums.values().all(|sum| *sum == 0);
+    Ok(Verdict { ok, ledger_sum_zero, ledger: report, projections, compliance })
 }
 
 impl Verdict {

@@ -7,7 +7,6 @@ use protocol::{
     frame::{LimitKind, LimitWindow},
 };
 use rules::RoundState;
-use sha2::{Digest, Sha256};
 use storage::UnitKey;
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Command {
     pub key: UnitKey,
-    /// SHA-256 over the command's canonical bytes.
+    /// BLAKE3 over the command's canonical bytes.
     pub body_hash: [u8; 32],
     pub trace: TraceId,
     /// Checked before deciding; once submitted, nothing times out into a refusal.
@@ -131,12 +130,12 @@ impl Lost for RoundOutcome {
     }
 }
 
-/// SHA-256 over a command's name and its canonical JSON.
+/// BLAKE3 over a command's name and its canonical JSON.
 pub fn body_hash(name: &str, body: &impl serde::Serialize) -> [u8; 32] {
-    let mut hash = Sha256::new();
+    let mut hash = blake3::Hasher::new();
     hash.update(name.as_bytes());
-    hash.update([0]);
+    hash.update(&[0]);
     // Request types are plain data: writing them to memory cannot fail.
-    hash.update(serde_json::to_vec(body).unwrap_or_default());
+    hash.update(&serde_json::to_vec(body).unwrap_or_default());
     hash.finalize().into()
 }

@@ -25,7 +25,10 @@ impl Env for SystemEnv {
     }
 
     fn uuid(&self) -> Uuid {
-        Uuid::now_v7()
+        // The system's generator once per thread and reseed, not once per id: ids are made several times a bet.
+        let mut random = [0; 10];
+        rand::RngCore::fill_bytes(&mut rand::rng(), &mut random);
+        uuid::Builder::from_unix_timestamp_millis(self.now().0.unsigned_abs(), &random).into_uuid()
     }
 
     fn fill(&self, bytes: &mut [u8]) {

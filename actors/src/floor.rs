@@ -9,7 +9,6 @@ mod registry;
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use protocol::{Amount, BetId, ErrorCode, GameId, PlayerId, ProviderId, RecordKey, RequestId, RoundId, Slug, TraceId};
-use sha2::{Digest, Sha256};
 use storage::{Ledger, Source, UnitKey};
 use tokio::sync::oneshot;
 
@@ -51,7 +50,7 @@ impl Shared {
         let name = Slug::from_known("core");
         Command {
             key: UnitKey::new(Source::System(name), id.as_bytes()),
-            body_hash: Sha256::digest(id.as_bytes()).into(),
+            body_hash: blake3::hash(id.as_bytes()).into(),
             trace: TraceId(id),
             deadline: Instant::now() + self.settings.command_deadline,
             action,
@@ -115,7 +114,7 @@ impl Floor {
         let (reply, receiver) = Responder::oneshot();
         let mut command = self.shared.own_command(action, reply);
         if let Some(key) = key {
-            command.body_hash = Sha256::digest(&key.id).into();
+            command.body_hash = blake3::hash(&key.id).into();
             command.key = key;
         }
         self.shared.registry.send(&self.shared, player, PlayerMessage::Execute(Box::new(command)));

@@ -79,9 +79,9 @@ pub struct LoggedIn {
     pub player_id: Uuid,
 }
 
-/// The login name of the n-th player.
+/// The login name of the n-th player; the server counts them from one.
 pub fn player_name(index: u32) -> String {
-    format!("load-{index:06}")
+    format!("load-{:06}", index + 1)
 }
 
 pub async fn login(http: &mut Http, address: SocketAddr, index: u32) -> Result<LoggedIn> {

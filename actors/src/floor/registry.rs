@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, RwLock,
+        Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -21,6 +21,9 @@ use crate::{
 
 /// Sends that may fail because the actor just went, before the message is given up (its ports then say "unknown").
 const SEND_ATTEMPTS_MAX: usize = 3;
+
+/// Actors of finished instant rounds that wait for another round.
+const PARKED_ROUNDS_MAX: usize = 1_024;
 
 /// Where pushes of a player go.
 #[derive(Clone, Debug)]
@@ -53,6 +56,7 @@ pub struct Registry {
     players: DashMap<PlayerId, Seat<PlayerMessage>>,
     rounds: DashMap<RecordKey, Seat<RoundMessage>>,
     by_actor: DashMap<ActorId, Seated>,
+    parked_rounds: Mutex<Vec<ActorRef<RoundMessage>>>,
     connections: DashMap<PlayerId, Connection>,
     players_keeper: RwLock<Option<ActorCell>>,
     rounds_keeper: RwLock<Option<ActorCell>>,
@@ -71,6 +75,7 @@ impl Default for Registry {
             players: DashMap::new(),
             rounds: DashMap::new(),
             by_actor: DashMap::new(),
+            parked_rounds: Mutex::new(Vec::new()),
             connections: DashMap::new(),
             players_keeper: RwLock::new(None),
             rounds_keeper: RwLock::new(None),
@@ -130,13 +135,32 @@ impl Registry {
 
     // Rounds.
 
-    /// A round that lives for one stake and is in no table.
-    pub fn instant_round(&self, shared: &Arc<Shared>, message: RoundMessage) {
+    /// A round that lives for one stake and is in no table. Its actor is one that has finished an earlier round, or a new one:
+    /// starting and ending an actor costs more than the bet it carries.
+    pub fn instant_round(&self, shared: &Arc<Shared>, mut message: RoundMessage) {
+        while let Some(actor) = self.parked().pop() {
+            match actor.send_message(message) {
+                Ok(()) => return,
+                // It was killed while it waited.
+                Err(ractor::MessagingErr::SendErr(back)) => message = back,
+                Err(_) => return,
+            }
+        }
         let Some(keeper) = keeper(&self.rounds_keeper) else { return };
         let arguments = RoundArguments { record: None, shared: Arc::clone(shared) };
         if let Ok((actor, _)) = ActorRuntime::spawn_linked_instant(None, RoundActor, arguments, keeper) {
             drop(actor.send_message(message));
         }
+    }
+
+    /// Keeps a round's actor for another round, or lets it go when enough wait.
+    pub fn park_round(&self, actor: &ActorRef<RoundMessage>) {
+        let mut parked = self.parked();
+        if parked.len() < PARKED_ROUNDS_MAX { parked.push(actor.clone()) } else { actor.stop(None) }
+    }
+
+    fn parked(&self) -> std::sync::MutexGuard<'_, Vec<ActorRef<RoundMessage>>> {
+        self.parked_rounds.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Sends to a held round's actor, starting it when it does not run.

@@ -62,12 +62,12 @@ pub struct State<C> {
 }
 
 /// Units and bytes of one block.
-const BLOCK_UNITS_MAX: usize = 1_000;
+const BLOCK_UNITS_MAX: usize = 2_000;
 const BLOCK_BYTES_MAX: usize = 4 << 20;
 /// Longest wait for new units before the consumer is called anyway.
 const IDLE_EVERY: Duration = Duration::from_millis(250);
 /// Pause after a block when there may be more: blocks fill up and cost less per unit.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(50);
 
 impl<C: Consumer> Actor for Follower<C> {
     type Msg = FollowerMessage;

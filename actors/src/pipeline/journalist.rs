@@ -52,13 +52,9 @@ impl Consumer for Journalist {
 /// them whole would cost more than all of the journal.
 fn mentions_relevant(unit: &[u8]) -> bool {
     const MARK: &[u8] = b"\"type\":\"";
-    let mut rest = unit;
-    while let Some(at) = rest.windows(MARK.len()).position(|window| window == MARK) {
-        rest = &rest[at + MARK.len()..];
-        let end = rest.iter().position(|byte| *byte == b'"').unwrap_or(rest.len());
-        if std::str::from_utf8(&rest[..end]).is_ok_and(is_relevant) {
-            return true;
-        }
-    }
-    false
+    memchr::memmem::find_iter(unit, MARK).any(|at| {
+        let rest = &unit[at + MARK.len()..];
+        let end = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+        std::str::from_utf8(&rest[..end]).is_ok_and(is_relevant)
+    })
 }

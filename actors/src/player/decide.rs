@@ -47,8 +47,8 @@ impl From<storage::StorageError> for Undecided {
 /// A plan with the detail its game shows.
 pub type Decided = Result<(rules::Plan, Option<RawJson>), Undecided>;
 
-/// Decides one command against the player as loaded.
-pub async fn decide(shared: &Shared, id: PlayerId, player: Option<&Player>, seed: &mut Option<Seed>, action: &Action) -> Decided {
+/// Decides one command against the player as loaded. Calls about held rounds also read the store: see [`held`].
+pub fn decide(shared: &Shared, id: PlayerId, player: Option<&Player>, seed: &mut Option<Seed>, action: &Action) -> Decided {
     let now = shared.env.now();
     let Some(player) = player else {
         let Action::Open { currency, tenant, client_seed } = action else { return Err(Undecided::Unknown(ErrorCode::UnknownPlayer)) };
@@ -62,9 +62,7 @@ pub async fn decide(shared: &Shared, id: PlayerId, player: Option<&Player>, seed
         Action::StartSession { session } => session::start(brand, player, *session, now),
         Action::EndSession { reason } => session::end(brand, player, reason, now),
         Action::Spin { .. } => return spin(shared, brand, player, seed, action),
-        Action::Held { call, provider, round, stored } => {
-            return Ok((held(shared, brand, player, *provider, round, stored.as_ref(), call).await?, None));
-        }
+        Action::Held { .. } => return Err(Undecided::Unavailable),
         Action::PromoWin { provider, campaign, amount, micro, currency, .. } => {
             provider::promo_win(brand, player, *provider, campaign, *amount, *micro, *currency, now)
         }
@@ -116,7 +114,16 @@ fn game_of<'a>(shared: &'a Shared, player: &Player, game: protocol::GameId) -> R
     shared.catalogue.game(player.state.tenant, game).map(AsRef::as_ref).ok_or(Undecided::Refused(Rejected::UnknownGame.into()))
 }
 
-async fn held(
+/// Decides a call about a held round, which may have to look whether a transaction is known.
+pub async fn held(shared: &Shared, player: Option<&Player>, action: &Action) -> Decided {
+    let Action::Held { call, provider, round, stored } = action else { return Err(Undecided::Unavailable) };
+    let player = player.ok_or(Undecided::Unknown(ErrorCode::UnknownPlayer))?;
+    let brand: &Brand = shared.catalogue.brand(player.state.tenant).ok_or(Undecided::Unavailable)?;
+    let plan = call_of(shared, brand, player, *provider, round, stored.as_ref(), call).await?;
+    Ok((plan, None))
+}
+
+async fn call_of(
     shared: &Shared,
     brand: &Brand,
     player: &Player,

@@ -97,60 +97,104 @@ impl Actor for PlayerActor {
     }
 
     async fn handle(&self, myself: ActorRef<PlayerMessage>, message: PlayerMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
+        // What need not read the store runs without a pause; only the rest pays for a future of its own.
         match message {
-            PlayerMessage::Execute(command) => state.execute(&myself, command).await,
-            PlayerMessage::Receipt { token, receipt } => state.receipt(&myself, token, receipt).await,
+            PlayerMessage::Execute(command) => {
+                if let Some(command) = state.execute(&myself, command) {
+                    Box::pin(state.read_and_process(&myself, command, 0)).await;
+                }
+            }
+            PlayerMessage::Receipt { token, receipt: Receipt::Committed { .. } } => {
+                if let Some(command) = state.committed(&myself, token) {
+                    Box::pin(state.read_and_process(&myself, command, 0)).await;
+                }
+            }
+            PlayerMessage::Receipt { token, receipt } => Box::pin(state.not_committed(&myself, token, receipt)).await,
             PlayerMessage::Resubmit { token } => state.resubmit(&myself, token),
-            PlayerMessage::JackpotWon(winner) => state.jackpot_won(&winner).await,
-            PlayerMessage::Snapshot(reply) => drop(reply.send(state.snapshot().await)),
-            PlayerMessage::Tick => state.tick(&myself).await,
+            PlayerMessage::JackpotWon(winner) => Box::pin(state.jackpot_won(&winner)).await,
+            PlayerMessage::Snapshot(reply) => {
+                let snapshot = Box::pin(state.snapshot()).await;
+                drop(reply.send(snapshot));
+            }
+            PlayerMessage::Tick => Box::pin(state.tick(&myself)).await,
         }
         Ok(())
     }
 }
 
 impl State {
-    async fn execute(&mut self, myself: &ActorRef<PlayerMessage>, command: Box<Command>) {
+    /// Takes a command in; it comes back when deciding it has to read the store.
+    fn execute(&mut self, myself: &ActorRef<PlayerMessage>, command: Box<Command>) -> Option<Box<Command>> {
         if self.in_flight.is_some() {
             if self.waiting.len() >= self.shared.settings.player_waiting_max {
                 command.reply.send(ErrorCode::Busy.into());
             } else {
                 self.waiting.push_back(command);
             }
-            return;
+            return None;
         }
-        self.process(myself, command, 0).await;
-        self.next(myself).await;
+        self.process(myself, command)
     }
 
-    /// Takes up waiting commands until one is in flight.
-    async fn next(&mut self, myself: &ActorRef<PlayerMessage>) {
+    /// Takes up waiting commands until one is in flight, or one has to read the store.
+    fn next(&mut self, myself: &ActorRef<PlayerMessage>) -> Option<Box<Command>> {
         while self.in_flight.is_none() {
-            let Some(command) = self.waiting.pop_front() else { return };
-            self.process(myself, command, 0).await;
+            let command = self.waiting.pop_front()?;
+            if let Some(command) = self.process(myself, command) {
+                return Some(command);
+            }
+        }
+        None
+    }
+
+    /// Decides one command from what is known and submits its unit; gives it back when that is not enough.
+    fn process(&mut self, myself: &ActorRef<PlayerMessage>, command: Box<Command>) -> Option<Box<Command>> {
+        let started = Instant::now();
+        if started > command.deadline || matches!(command.action, Action::Held { .. }) {
+            return Some(command);
+        }
+        let Row::Read(player) = &self.row else { return Some(command) };
+        match decide::decide(&self.shared, self.id, Some(player), &mut self.seed, &command.action) {
+            Ok((plan, detail)) => self.submit_plan(myself, command, plan, detail.as_ref(), 0),
+            Err(Undecided::Refused(refused)) if refused.why.is_final() => self.submit_refusal(myself, command, refused, 0),
+            Err(_) => return Some(command),
+        }
+        self.shared.stats.step("decide", started.elapsed());
+        None
+    }
+
+    /// Reads what is missing and decides one command, then takes up those that wait.
+    async fn read_and_process(&mut self, myself: &ActorRef<PlayerMessage>, command: Box<Command>, stale_retries: u32) {
+        let mut next = Some((command, stale_retries));
+        while let Some((command, stale_retries)) = next {
+            self.decide_with_store(myself, command, stale_retries).await;
+            next = self.next(myself).map(|command| (command, 0));
         }
     }
 
-    /// Decides one command and submits its unit, or answers at once when nothing is to be stored.
-    async fn process(&mut self, myself: &ActorRef<PlayerMessage>, command: Box<Command>, stale_retries: u32) {
+    async fn decide_with_store(&mut self, myself: &ActorRef<PlayerMessage>, command: Box<Command>, stale_retries: u32) {
         let started = Instant::now();
         if started > command.deadline {
-            return command.reply.send(ErrorCode::DeadlinePassed.into());
+            return self.finish(*command, ErrorCode::DeadlinePassed.into(), RoundOutcome::Unchanged);
         }
         if self.read_row().await.is_err() {
             let code = if matches!(command.action, Action::Spin { .. }) { ErrorCode::LimitUnknown } else { ErrorCode::Unavailable };
-            return command.reply.send(code.into());
+            return self.finish(*command, code.into(), RoundOutcome::Unchanged);
         }
         let row = match &self.row {
             Row::Read(player) => Some(player.as_ref()),
             _ => None,
         };
-        let decided = decide::decide(&self.shared, self.id, row, &mut self.seed, &command.action).await;
+        let decided = match &command.action {
+            Action::Held { .. } => decide::held(&self.shared, row, &command.action).await,
+            action => decide::decide(&self.shared, self.id, row, &mut self.seed, action),
+        };
         match decided {
             Ok((plan, detail)) => self.submit_plan(myself, command, plan, detail.as_ref(), stale_retries),
-            Err(Undecided::Refused(refused)) => self.refuse(myself, command, refused, stale_retries).await,
+            Err(Undecided::Refused(refused)) if refused.why.is_final() => self.submit_refusal(myself, command, refused, stale_retries),
+            Err(Undecided::Refused(refused)) => self.answer_unstored(command, Answer::problem(&refused.why.problem())).await,
             Err(Undecided::Unknown(code)) => self.answer_unstored(command, code.into()).await,
-            Err(Undecided::Unavailable) => command.reply.send(ErrorCode::Unavailable.into()),
+            Err(Undecided::Unavailable) => self.finish(*command, ErrorCode::Unavailable.into(), RoundOutcome::Unchanged),
         }
         self.shared.stats.step("decide", started.elapsed());
     }
@@ -165,12 +209,15 @@ impl State {
     ) {
         let shared = Arc::clone(&self.shared);
         let Some(brand) = shared.catalogue.brand(plan.player.state.tenant) else {
-            return command.reply.send(ErrorCode::Unavailable.into());
+            return self.finish(*command, ErrorCode::Unavailable.into(), RoundOutcome::Unchanged);
         };
         let book = brand.book(plan.player.state.currency);
         let answer = match crate::reply::encode(&command.action, &plan, &book, detail) {
             Ok(answer) => answer,
-            Err(error) => return command.reply.send(Answer::problem(&rules::Rejected::Money(error).problem())),
+            Err(error) => {
+                let answer = Answer::problem(&rules::Rejected::Money(error).problem());
+                return self.finish(*command, answer, RoundOutcome::Unchanged);
+            }
         };
         let notices = notices(&plan.facts);
         let unit = unit::of_plan(&command, &mut plan, brand, &answer, shared.env.as_ref(), shared.env.now());
@@ -191,15 +238,16 @@ impl State {
         );
     }
 
-    /// A final refusal is stored under its key; any other is told and forgotten.
-    async fn refuse(&mut self, myself: &ActorRef<PlayerMessage>, command: Box<Command>, refused: Refused, stale_retries: u32) {
+    /// A final refusal becomes a unit without legs; any other is told and forgotten.
+    fn submit_refusal(&mut self, myself: &ActorRef<PlayerMessage>, command: Box<Command>, refused: Refused, stale_retries: u32) {
         let answer = Answer::problem(&refused.why.problem());
-        let Row::Read(player) = &self.row else { return command.reply.send(answer) };
         let shared = Arc::clone(&self.shared);
-        let brand = shared.catalogue.brand(player.state.tenant);
-        let (true, Some(brand)) = (refused.why.is_final(), brand) else { return self.answer_unstored(command, answer).await };
+        let Row::Read(player) = &self.row else { return self.finish(*command, answer, RoundOutcome::Unchanged) };
+        let Some(brand) = shared.catalogue.brand(player.state.tenant) else {
+            return self.finish(*command, ErrorCode::Unavailable.into(), RoundOutcome::Unchanged);
+        };
         if matches!(command.action, Action::Tick) {
-            return command.reply.send(answer);
+            return self.finish(*command, answer, RoundOutcome::Unchanged);
         }
         let notices = notices(&refused.facts);
         let (env, at) = (shared.env.as_ref(), shared.env.now());
@@ -257,27 +305,9 @@ impl State {
         }
     }
 
-    async fn receipt(&mut self, myself: &ActorRef<PlayerMessage>, token: u64, receipt: Receipt) {
-        if self.in_flight.as_ref().is_none_or(|in_flight| in_flight.token != token) {
-            return;
-        }
-        if receipt == Receipt::Unknown {
-            // The same unit again, until it is known what became of it.
-            myself.send_after(RESUBMIT_AFTER, move || PlayerMessage::Resubmit { token });
-            return;
-        }
-        let Some(in_flight) = self.in_flight.take() else { return };
-        match receipt {
-            Receipt::Committed { .. } => self.committed(myself, *in_flight),
-            Receipt::Refused(refusal) => self.unit_refused(myself, *in_flight, refusal).await,
-            Receipt::Unavailable => self.finish(*in_flight.command, ErrorCode::Unavailable.into(), RoundOutcome::Unchanged),
-            Receipt::Unknown => {}
-        }
-        self.next(myself).await;
-    }
-
-    fn committed(&mut self, myself: &ActorRef<PlayerMessage>, in_flight: InFlight) {
-        let InFlight { command, answer, after, round_after, notices, .. } = in_flight;
+    /// The plan in flight is durable: its state becomes the cached row. Answers a waiting command that has to read the store.
+    fn committed(&mut self, myself: &ActorRef<PlayerMessage>, token: u64) -> Option<Box<Command>> {
+        let InFlight { command, answer, after, round_after, notices, .. } = *self.take_in_flight(token)?;
         if let Some(after) = after {
             self.row = Row::Read(after);
         }
@@ -285,6 +315,29 @@ impl State {
         let outcome = if round_after.is_some() { RoundOutcome::Saved(round_after) } else { RoundOutcome::Unchanged };
         self.finish(*command, answer, outcome);
         self.arm_tick(myself);
+        self.next(myself)
+    }
+
+    fn take_in_flight(&mut self, token: u64) -> Option<Box<InFlight>> {
+        self.in_flight.take_if(|in_flight| in_flight.token == token)
+    }
+
+    async fn not_committed(&mut self, myself: &ActorRef<PlayerMessage>, token: u64, receipt: Receipt) {
+        if receipt == Receipt::Unknown {
+            if self.in_flight.as_ref().is_some_and(|in_flight| in_flight.token == token) {
+                // The same unit again, until it is known what became of it.
+                myself.send_after(RESUBMIT_AFTER, move || PlayerMessage::Resubmit { token });
+            }
+            return;
+        }
+        let Some(in_flight) = self.take_in_flight(token) else { return };
+        match receipt {
+            Receipt::Refused(refusal) => self.unit_refused(myself, *in_flight, refusal).await,
+            _ => self.finish(*in_flight.command, ErrorCode::Unavailable.into(), RoundOutcome::Unchanged),
+        }
+        if let Some(command) = self.next(myself) {
+            self.read_and_process(myself, command, 0).await;
+        }
     }
 
     /// The ledger refused the unit alone.
@@ -296,7 +349,7 @@ impl State {
             Refusal::Stale { .. } | Refusal::SameBatch if stale_retries < self.shared.settings.stale_retries_max => {
                 self.row = Row::Unread;
                 match self.reload_round(&mut command.action).await {
-                    Ok(()) => Box::pin(self.process(myself, command, stale_retries + 1)).await,
+                    Ok(()) => self.decide_with_store(myself, command, stale_retries + 1).await,
                     Err(_) => self.finish(*command, ErrorCode::Unavailable.into(), RoundOutcome::Unknown),
                 }
             }
@@ -387,8 +440,7 @@ impl State {
         self.tick_at = None;
         if self.in_flight.is_none() && self.is_due() {
             let command = self.shared.own_command(Action::Tick, crate::answer::Responder::nobody());
-            self.process(myself, Box::new(command), 0).await;
-            self.next(myself).await;
+            self.read_and_process(myself, Box::new(command), 0).await;
         }
         self.arm_tick(myself);
     }

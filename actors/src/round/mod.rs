@@ -2,7 +2,7 @@
 //!
 //! | kind | lives | record |
 //! |---|---|---|
-//! | instant hosted round | from stake to settlement, one unit | none: its facts stand in the unit |
+//! | instant hosted round | from stake to settlement, one unit; then it waits, empty, for the next round | none: its facts stand in the unit |
 //! | held round of a provider | while it is called, then passivated | [`rules::RoundState`], read at start and after anything unclear |
 //!
 //! One call is in flight at a time; the others wait, at most `round_waiting_max`. A provider's round is never timed out here:
@@ -64,8 +64,9 @@ impl Actor for RoundActor {
     async fn handle(&self, myself: ActorRef<RoundMessage>, message: RoundMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
             RoundMessage::Spin(call) => state.spin(&myself, *call),
-            RoundMessage::Held(request) => state.held(&myself, request).await,
-            RoundMessage::Saved { token, outcome } => state.saved(&myself, token, outcome).await,
+            RoundMessage::Held(request) => Box::pin(state.held(&myself, request)).await,
+            RoundMessage::Saved { token, .. } if state.record.is_none() => state.over(&myself, token),
+            RoundMessage::Saved { token, outcome } => Box::pin(state.saved(&myself, token, outcome)).await,
         }
         Ok(())
     }
@@ -77,6 +78,13 @@ impl State {
         let SpinCall { player, mut command, .. } = call;
         command.round = Some(self.port(myself));
         self.shared.registry.send(&self.shared, player, PlayerMessage::Execute(Box::new(command)));
+    }
+
+    /// The instant round is settled or refused: the actor is free for another.
+    fn over(&mut self, myself: &ActorRef<RoundMessage>, token: u64) {
+        if self.in_flight.take_if(|in_flight| *in_flight == token).is_some() {
+            self.shared.registry.park_round(myself);
+        }
     }
 
     async fn held(&mut self, myself: &ActorRef<RoundMessage>, request: Box<HeldRequest>) {
@@ -108,9 +116,6 @@ impl State {
             return;
         }
         self.in_flight = None;
-        if self.record.is_none() {
-            return myself.stop(None);
-        }
         match outcome {
             RoundOutcome::Saved(stored) => self.stored = Stored::Read(stored),
             RoundOutcome::Unchanged => {}

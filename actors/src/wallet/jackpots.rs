@@ -12,7 +12,6 @@ use protocol::{
 };
 use ractor::ActorProcessingErr;
 use rules::jackpot::{JackpotSpec, JackpotState, Meter, Moved, Secret};
-use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 use storage::{RecordWrite, Source, UnitKey, UnitOfWork};
 
@@ -186,7 +185,7 @@ impl Jackpots {
         };
         Ok(UnitOfWork {
             key: UnitKey::new(Source::System(source), id),
-            body_hash: Sha256::digest(id).into(),
+            body_hash: blake3::hash(id).into(),
             at: now,
             legs: SmallVec::from_slice(legs),
             guards: SmallVec::new(),
