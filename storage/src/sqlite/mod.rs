@@ -69,7 +69,7 @@ impl Default for SqliteOptions {
     fn default() -> Self {
         Self {
             readers_max: 4,
-            wal_autocheckpoint_pages: 1_000,
+            wal_autocheckpoint_pages: 250,
             writer_cache_kib: 64 * 1_024,
             reader_cache_kib: 4 * 1_024,
             mmap_bytes: 256 * 1_024 * 1_024,
