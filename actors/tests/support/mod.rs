@@ -25,7 +25,7 @@ use actors::{
     sealing::Sealer,
     stats::Stats,
 };
-use protocol::GameId;
+use protocol::{EventPack, GameId};
 use storage::{
     Ledger, StorageError, StoredUnit,
     anchor::AnchorLog,
@@ -33,7 +33,7 @@ use storage::{
     memory::MemoryLedger,
     projection::{
         MemoryProjection, ProjectionReader, ProjectionStore,
-        journal::ComplianceJournal,
+        journal::{ComplianceJournal, is_relevant},
         sqlite::{ProjectionOptions, SqliteProjection},
         verify_projections,
     },
@@ -187,6 +187,9 @@ impl Place {
         })
         .await
         .unwrap();
+        let is_away = self.journal_is_away.load(Ordering::SeqCst);
+        let expected = if is_away { 2 } else { 3 };
+        until("the followers have opened their stores", || core.positions.followers().len() == expected).await;
         House { core, place: self, ledger, stats }
     }
 }
@@ -222,6 +225,8 @@ impl House {
         let (reader, _) = place.projections().await;
         assert_eq!(verify_projections(ledger.as_ref(), reader.as_ref()).await.unwrap(), Vec::<String>::new());
         assert_eq!(ComplianceJournal::verify(&place.compliance()).unwrap(), Vec::<String>::new());
+        let units = units_of(ledger.as_ref()).await;
+        assert_eq!(journalled(&place.compliance()), relevant(&units), "each relevant event stands in the journal once, in order");
         ledger.close().await;
         place
     }
@@ -240,14 +245,7 @@ impl House {
 
     /// Every unit, in order.
     pub async fn units(&self) -> Vec<StoredUnit> {
-        let mut units: Vec<StoredUnit> = Vec::new();
-        loop {
-            let page = self.ledger.units(0, units.len() as u64, 1_000).await.unwrap();
-            if page.is_empty() {
-                return units;
-            }
-            units.extend(page.iter().map(|(_, bytes)| StoredUnit::decode(bytes).unwrap()));
-        }
+        units_of(self.ledger.as_ref()).await
     }
 
     /// Waits until every follower stands at the head.
@@ -256,6 +254,40 @@ impl House {
         let positions = &self.core.positions;
         until("the followers are at the head", || positions.newest() >= head && positions.least() >= head).await;
     }
+}
+
+async fn units_of(ledger: &dyn Ledger) -> Vec<StoredUnit> {
+    let mut units: Vec<StoredUnit> = Vec::new();
+    loop {
+        let page = ledger.units(0, units.len() as u64, 1_000).await.unwrap();
+        if page.is_empty() {
+            return units;
+        }
+        units.extend(page.iter().map(|(_, bytes)| StoredUnit::decode(bytes).unwrap()));
+    }
+}
+
+/// The ids of all events that belong into the journal, as the units have them.
+fn relevant(units: &[StoredUnit]) -> Vec<String> {
+    let mut ids = Vec::new();
+    for unit in units.iter().filter(|unit| !unit.events.is_empty()) {
+        let pack = EventPack::parse(&unit.events).unwrap();
+        let envelopes = pack.envelopes(0, unit.sequence, unit.at).filter(|envelope| is_relevant(&envelope.event_type));
+        ids.extend(envelopes.map(|envelope| envelope.event_id.to_string()));
+    }
+    ids
+}
+
+/// The ids of the events in the journal, in the order of its lines.
+pub fn journalled(dir: &Path) -> Vec<String> {
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let text: String = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let id = |line: &str| -> String {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["content"]["event"]["event_id"].as_str().unwrap().to_owned()
+    };
+    text.lines().map(id).collect()
 }
 
 /// Waits for a condition; one that never comes fails the test by name.

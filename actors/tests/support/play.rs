@@ -175,7 +175,8 @@ impl House {
     pub async fn insist(&self, call: &Call) -> Answer {
         let started = std::time::Instant::now();
         loop {
-            let answer = tokio::time::timeout(super::WAIT_MAX, self.call(call)).await.expect("an answer comes, or its port is dropped");
+            let answer =
+                tokio::time::timeout(super::WAIT_MAX, self.call(call)).await.expect("an answer comes, or its port is dropped");
             if is_final(&answer) {
                 return answer;
             }
