@@ -228,3 +228,20 @@ async fn a_plan_made_stale_by_a_jackpot_win_is_decided_again() {
     assert_eq!(cash_of(&fold(&house.units().await, protocol::RecordKey::player(player(1)))), cash);
     house.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_wallet_that_fails_too_often_is_the_end_of_the_tree() {
+    let mut place = support::Place::new(support::Kind::Memory, World::plain());
+    place.settings.restarts_max = 2;
+    place.settings.restart_backoff_first = Duration::from_millis(1);
+    let house = place.open().await;
+    let wallets = &house.core.floor.shared().wallets;
+    for _ in 0..3 {
+        until("the shard has a wallet", || wallets.are_ready()).await;
+        let wallet = wallets.cells().remove(0);
+        wallet.kill();
+        until("its end was noticed", || wallets.cells().first().is_none_or(|now| now.get_id() != wallet.get_id())).await;
+    }
+    let reason = tokio::time::timeout(support::WAIT_MAX, house.core.failed()).await.expect("the tree says that it cannot go on");
+    assert!(reason.contains("failed too often"), "{reason}");
+}
