@@ -22,7 +22,7 @@ pub const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at a condition that cannot be waited on.
 pub const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// The defaults, without the pause between two rounds: few players are to play many rounds.
+/// What a user starts with.
 const CONFIG: &str = include_str!("../../config/default.toml");
 
 pub fn pitboss() -> Command {
@@ -56,7 +56,8 @@ pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T
 pub struct TestServer {
     folder: TempDir,
     settings: Vec<(String, String)>,
-    replaced: Vec<(String, String)>,
+    /// The configuration's text.
+    config: String,
     running: Option<Running>,
 }
 
@@ -76,11 +77,26 @@ impl TestServer {
         Self::configured(settings, &[])
     }
 
-    /// The same with pieces of `config/default.toml` replaced, for what lies in lists.
+    /// The same with pieces of `config/default.toml` replaced, for what lies in lists. The pause between two rounds is left
+    /// out: few players are to play many rounds.
     pub fn configured(settings: &[(&str, &str)], replaced: &[(&str, &str)]) -> Self {
-        let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let mut config = CONFIG.replace("slot_cycle_ms = 2500", "slot_cycle_ms = 0");
+        for (from, to) in replaced {
+            assert!(config.contains(from), "the default configuration holds {from:?}");
+            config = config.replace(from, to);
+        }
+        Self::made(settings, config)
+    }
+
+    /// As it comes, with the studio.
+    pub fn as_shipped() -> Self {
+        Self::made(&[("demo.sandbox", "true"), ("scenario", "demo")], CONFIG.to_owned())
+    }
+
+    fn made(settings: &[(&str, &str)], config: String) -> Self {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut server = Self { folder, settings: owned(settings), replaced: owned(replaced), running: None };
+        let mut server = Self { folder, settings, config, running: None };
         server.restart();
         server
     }
@@ -90,13 +106,8 @@ impl TestServer {
     }
 
     fn config_file(&self) -> PathBuf {
-        let mut config = CONFIG.replace("slot_cycle_ms = 2500", "slot_cycle_ms = 0");
-        for (from, to) in &self.replaced {
-            assert!(config.contains(from.as_str()), "the default configuration holds {from:?}");
-            config = config.replace(from, to);
-        }
         let path = self.folder.path().join("pitboss.toml");
-        std::fs::write(&path, config).expect("the configuration is written");
+        std::fs::write(&path, &self.config).expect("the configuration is written");
         path
     }
 
@@ -195,12 +206,16 @@ impl TestServer {
 
     /// Asks it to stop, and does not wait.
     pub fn interrupt(&self) {
-        let pid = i32::try_from(self.pid()).expect("a process id");
-        // SAFETY: kill(2) takes plain numbers; the child is not reaped yet, so its id is still its own.
-        assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0, "SIGINT is sent");
+        self.signal(libc::SIGINT);
     }
 
-    /// Waits for its end after [`Self::interrupt`].
+    pub fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.pid()).expect("a process id");
+        // SAFETY: kill(2) takes plain numbers; the child is not reaped yet, so its id is still its own.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "signal {signal} is sent");
+    }
+
+    /// Waits for its end after [`Self::signal`].
     pub fn wait(&mut self) -> ExitStatus {
         let mut running = self.running.take().expect("the server runs");
         let deadline = Instant::now() + WAIT_MAX;

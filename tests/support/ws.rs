@@ -61,6 +61,7 @@ pub struct Ws {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub pushes: VecDeque<Push>,
     replies: VecDeque<Reply>,
+    last_close: Option<u16>,
 }
 
 pub fn frame(id: Uuid, name: &str, data: &Value) -> String {
@@ -71,7 +72,7 @@ impl Ws {
     /// A connection without a hello.
     pub async fn open(server: &TestServer) -> Self {
         let (socket, _) = connect_async(server.ws_url()).await.expect("a connection");
-        Self { socket, pushes: VecDeque::new(), replies: VecDeque::new() }
+        Self { socket, pushes: VecDeque::new(), replies: VecDeque::new(), last_close: None }
     }
 
     /// A connection that has said hello; the welcome comes with it.
@@ -117,7 +118,10 @@ impl Ws {
         loop {
             match self.message().await {
                 Some(Ok(Message::Text(text))) => return Ok(parse(text.as_str())),
-                Some(Ok(Message::Close(close))) => return Err(close.map(|close| close.code.into())),
+                Some(Ok(Message::Close(close))) => {
+                    self.last_close = close.map(|close| close.code.into());
+                    return Err(self.last_close);
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(None),
             }
@@ -194,6 +198,11 @@ impl Ws {
                 Err(code) => return code,
             }
         }
+    }
+
+    /// The code of the closing that was read, if there was one.
+    pub fn last_close(&self) -> Option<u16> {
+        self.last_close
     }
 
     /// Leaves in order.
