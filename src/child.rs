@@ -2,8 +2,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
-use anyhow::Context;
 use crate::stop::stopped;
+use anyhow::Context;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},

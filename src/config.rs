@@ -118,7 +118,7 @@ section! {
         origins: Vec<String>,
     }
 
-    Http { body_bytes_max: usize, request_timeout_ms: u64, connections_max: usize, }
+    Http { body_bytes_max: usize, }
 
     ProviderRules { replay_window_s: u64, }
 
@@ -132,10 +132,8 @@ section! {
         stale_retries_max: u32,
         relay_batches_max: usize,
         leaderboard_rows_max: usize,
-        players_max: usize,
         command_deadline_ms: u64,
         reply_timeout_ms: u64,
-        held_round_deadline_s: u64,
         restart_delay_min_ms: u64,
         restart_delay_max_ms: u64,
         restarts_max: u32,
@@ -186,7 +184,6 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::
 #[derive(Clone, Debug)]
 pub struct Provider {
     pub id: ProviderId,
-    pub name: String,
     /// Where its games are played.
     pub url: String,
     pub keys: Vec<ProviderKey>,
@@ -219,7 +216,6 @@ impl Config {
             let keys = provider.keys.iter().enumerate().map(|(n, key)| self.provider_key(&format!("providers.{at}.keys.{n}"), key));
             Ok(Provider {
                 id: provider.id,
-                name: provider.name.clone(),
                 url: provider.url.clone().unwrap_or_else(|| sandbox.clone()),
                 keys: keys.collect::<Result<_, ConfigError>>()?,
             })
@@ -276,7 +272,6 @@ impl Config {
         check.range("ws.read_buffer_bytes", ws.read_buffer_bytes, 1024..=131_072);
         check.range("ws.connections_max", ws.connections_max, 1..=1_000_000);
         check.range("http.body_bytes_max", http.body_bytes_max, 1024..=1 << 20);
-        check.range("http.connections_max", http.connections_max, 1..=100_000);
         check.range("wallet.batch_units_max", wallet.batch_units_max, 1..=4096);
         check.range("wallet.batch_bytes_max", wallet.batch_bytes_max, 65_536..=64 << 20);
         check.range("wallet.queue_units_max", wallet.queue_units_max, wallet.batch_units_max..=1 << 20);
@@ -285,7 +280,6 @@ impl Config {
         check.range("actors.stale_retries_max", actors.stale_retries_max, 1..=100);
         check.range("actors.relay_batches_max", actors.relay_batches_max, 1..=65_536);
         check.range("actors.leaderboard_rows_max", actors.leaderboard_rows_max, 1..=1000);
-        check.range("actors.players_max", actors.players_max, 1..=10_000_000);
         check.range("actors.restarts_max", actors.restarts_max, 1..=1000);
         check.range("storage.wal_autocheckpoint_pages", storage.wal_autocheckpoint_pages, 100..=1_000_000);
         check.range("storage.cache_mib", storage.cache_mib, 1..=65_536);
@@ -295,17 +289,15 @@ impl Config {
     }
 
     fn check_times(&self, check: &mut Check) {
-        let Self { ws, http, actors, .. } = self;
+        let Self { ws, actors, .. } = self;
         check.range("ws.ping_interval_s", ws.ping_interval_s, 1..=3600);
         check.range("ws.idle_timeout_s", ws.idle_timeout_s, ws.ping_interval_s.saturating_add(1)..=86_400);
         check.range("ws.hello_timeout_s", ws.hello_timeout_s, 1..=60);
-        check.range("http.request_timeout_ms", http.request_timeout_ms, 100..=60_000);
         check.range("provider.replay_window_s", self.provider.replay_window_s, 1..=3600);
         check.range("actors.player_idle_s", actors.player_idle_s, 1..=86_400);
         check.range("actors.round_idle_s", actors.round_idle_s, 1..=86_400);
         check.range("actors.command_deadline_ms", actors.command_deadline_ms, 10..=60_000);
         check.range("actors.reply_timeout_ms", actors.reply_timeout_ms, actors.command_deadline_ms..=120_000);
-        check.range("actors.held_round_deadline_s", actors.held_round_deadline_s, 1..=2_592_000);
         check.range("actors.restart_delay_min_ms", actors.restart_delay_min_ms, 1..=60_000);
         check.range("actors.restart_delay_max_ms", actors.restart_delay_max_ms, actors.restart_delay_min_ms..=600_000);
         check.range("actors.restarts_window_s", actors.restarts_window_s, 1..=86_400);

@@ -144,7 +144,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify { store, json } => {
             let (config, folder) = store.open()?;
             let verdict = verify::verify(&folder, &config).await?;
-            if json { println!("{}", serde_json::to_string(&verdict)?) } else { verdict.print() }
+            if json {
+                println!("{}", serde_json::to_string(&verdict)?)
+            } else {
+                verdict.print()
+            }
             return Ok(if verdict.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Ledger(LedgerCommand::Export(store)) => {

@@ -11,14 +11,17 @@ use std::{
 };
 
 use access::{telemetry, token::TokenKeys};
-use actors::{Catalogue, Core, Env, Settings, SystemEnv, game::Seeds, root::CoreParts, sealing::Sealer, stats::Stats};
+use actors::{
+    Catalogue, Core, Env, Settings, SystemEnv, floor::Shared, game::Seeds, pipeline::showman::Tick, root::CoreParts,
+    sealing::Sealer, stats::Stats,
+};
 use anyhow::{Context, anyhow};
 use axum::Router;
 use storage::Ledger;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{broadcast, watch},
     task::JoinSet,
 };
 
@@ -66,6 +69,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         stop: stop.clone(),
     });
     let mut servers = listeners.serve(&edge, &stop);
+    servers.spawn(cry(edge.core.show.subscribe(), Arc::clone(edge.core.floor.shared()), stop.clone()));
     announce(&ready, studio.as_ref().map(|(_, at)| *at));
 
     let failure = tokio::select! {
@@ -101,6 +105,22 @@ async fn stop_core(mut edge: Arc<Edge>) {
     }
     // A connection that does not end keeps the edge; the ledger is durable all the same.
     tracing::warn!("connections did not end in time; the tree is not drained");
+}
+
+/// Carries what the showman publishes to every connection of its brand.
+async fn cry(mut ticks: broadcast::Receiver<Tick>, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let mut stopped = std::pin::pin!(crate::stop::stopped(&mut stop));
+    loop {
+        tokio::select! {
+            tick = ticks.recv() => match tick {
+                Ok(tick) => shared.registry.cry(&tick),
+                // The board's sequence shows the gap; its watchers ask for the snapshot.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            () = &mut stopped => return,
+        }
+    }
 }
 
 fn catalogue(config: &Config) -> anyhow::Result<Catalogue> {
@@ -224,7 +244,9 @@ async fn start_studio(
     if !config.demo.enabled || !config.demo.sandbox {
         return Ok((providers, None));
     }
-    let Some(provider) = providers.values_mut().find(|provider| provider.id.as_str() == "sandbox") else { return Ok((providers, None)) };
+    let Some(provider) = providers.values_mut().find(|provider| provider.id.as_str() == "sandbox") else {
+        return Ok((providers, None));
+    };
     let key = provider.keys.last().context("the provider sandbox has no key")?;
     let sandbox = Sandbox {
         listen: config.listen.sandbox,

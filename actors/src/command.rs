@@ -34,21 +34,65 @@ pub struct Command {
 
 /// What the player shall do.
 pub enum Action {
-    Open { currency: Currency, tenant: protocol::TenantId, client_seed: String },
-    Fund { source: String, amount: Amount },
-    StartSession { session: SessionId },
-    EndSession { reason: String },
+    Open {
+        currency: Currency,
+        tenant: protocol::TenantId,
+        client_seed: String,
+    },
+    Fund {
+        source: String,
+        amount: Amount,
+    },
+    StartSession {
+        session: SessionId,
+    },
+    EndSession {
+        reason: String,
+    },
     /// An instant hosted round; `source` belongs to the round that asks.
-    Spin { game: GameId, stake: Amount, round: RoundId, bet: BetId, source: Arc<dyn OutcomeSource> },
-    Held { call: HeldCall, provider: ProviderId, round: String, stored: Option<(u64, RoundState)> },
-    PromoWin { provider: ProviderId, transaction: BetId, campaign: String, amount: Amount, micro: Micro, currency: Currency },
+    Spin {
+        game: GameId,
+        stake: Amount,
+        round: RoundId,
+        bet: BetId,
+        source: Arc<dyn OutcomeSource>,
+    },
+    Held {
+        call: HeldCall,
+        provider: ProviderId,
+        round: String,
+        stored: Option<(u64, RoundState)>,
+    },
+    PromoWin {
+        provider: ProviderId,
+        transaction: BetId,
+        campaign: String,
+        amount: Amount,
+        micro: Micro,
+        currency: Currency,
+    },
     AcknowledgeRealityCheck,
-    SetLimit { limit: LimitKind, window: Option<LimitWindow>, value: Option<i64> },
-    TimeOut { hours: u32 },
-    SelfExclude { months: Option<u32> },
-    IssueBonus { offer: String, grant: GrantId },
-    ForfeitBonus { grant: GrantId },
-    RotateSeed { client_seed: String },
+    SetLimit {
+        limit: LimitKind,
+        window: Option<LimitWindow>,
+        value: Option<i64>,
+    },
+    TimeOut {
+        hours: u32,
+    },
+    SelfExclude {
+        months: Option<u32>,
+    },
+    IssueBonus {
+        offer: String,
+        grant: GrantId,
+    },
+    ForfeitBonus {
+        grant: GrantId,
+    },
+    RotateSeed {
+        client_seed: String,
+    },
     /// Fires what is due.
     Tick,
 }
@@ -56,12 +100,34 @@ pub enum Action {
 /// A provider's call about a held round.
 #[derive(Clone, Debug)]
 pub enum HeldCall {
-    Bet { transaction: BetId, game: GameId, session: SessionId, stake: Amount, currency: Currency, is_free: bool },
-    Win { transaction: BetId, bet: BetId, amount: Amount, micro: Micro, currency: Currency, is_final: bool },
-    Rollback { transaction: BetId, reference: BetId },
-    Close { transaction: BetId },
+    Bet {
+        transaction: BetId,
+        game: GameId,
+        session: SessionId,
+        stake: Amount,
+        currency: Currency,
+        is_free: bool,
+    },
+    Win {
+        transaction: BetId,
+        bet: BetId,
+        amount: Amount,
+        micro: Micro,
+        currency: Currency,
+        is_final: bool,
+    },
+    Rollback {
+        transaction: BetId,
+        reference: BetId,
+    },
+    Close {
+        transaction: BetId,
+    },
     /// The operator's void.
-    Void { transaction: BetId, reason: String },
+    Void {
+        transaction: BetId,
+        reason: String,
+    },
 }
 
 impl HeldCall {

@@ -111,8 +111,10 @@ impl Floor {
 
     /// A command of the server itself (seeding, sessions), under a key it names or a fresh one.
     pub async fn own(&self, player: PlayerId, key: Option<UnitKey>, action: Action) -> crate::answer::Answer {
+        let Some(permit) = self.shared.admission.enter() else { return ErrorCode::Busy.into() };
         let (reply, receiver) = Responder::oneshot();
         let mut command = self.shared.own_command(action, reply);
+        command.permit = Some(permit);
         if let Some(key) = key {
             command.body_hash = blake3::hash(&key.id).into();
             command.key = key;

@@ -50,8 +50,7 @@ impl Seeds {
 
     /// HMAC-SHA256(secret, player ‖ index).
     pub fn seed(&self, player: PlayerId, index: u32) -> Seed {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.secret).unwrap_or_else(|_| unreachable!("HMAC takes any key length"));
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).unwrap_or_else(|_| unreachable!("HMAC takes any key length"));
         mac.update(player.as_bytes());
         mac.update(&index.to_be_bytes());
         let seed: [u8; 32] = mac.finalize().into_bytes().into();

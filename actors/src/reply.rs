@@ -30,17 +30,19 @@ struct Nothing {}
 pub fn encode(action: &Action, plan: &Plan, book: &Book, detail: Option<&RawJson>) -> Result<Answer, MoneyError> {
     let balance = plan.player.balance(book)?;
     Ok(match (action, &plan.done) {
-        (Action::Spin { game, stake, .. }, Done::Spun { round, stake_bonus, win_cash, win_bonus, .. }) => Answer::json(&SpinResult {
-            round: *round,
-            game: *game,
-            stake: *stake,
-            stake_bonus: *stake_bonus,
-            win: win_cash.checked_add(*win_bonus)?,
-            win_bonus: *win_bonus,
-            detail: detail.cloned().unwrap_or_else(|| RawJson(RawValue::NULL.to_owned())),
-            bonus: rules::bonus::view(&plan.player, book),
-            balance,
-        }),
+        (Action::Spin { game, stake, .. }, Done::Spun { round, stake_bonus, win_cash, win_bonus, .. }) => {
+            Answer::json(&SpinResult {
+                round: *round,
+                game: *game,
+                stake: *stake,
+                stake_bonus: *stake_bonus,
+                win: win_cash.checked_add(*win_bonus)?,
+                win_bonus: *win_bonus,
+                detail: detail.cloned().unwrap_or_else(|| RawJson(RawValue::NULL.to_owned())),
+                bonus: rules::bonus::view(&plan.player, book),
+                balance,
+            })
+        }
         (Action::Held { call, .. }, done) => money_reply(call.transaction().0, done, book.currency, balance),
         (Action::PromoWin { transaction, .. }, done) => money_reply(transaction.0, done, book.currency, balance),
         (Action::StartSession { .. }, Done::SessionStarted { resumed }) => {

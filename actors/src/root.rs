@@ -66,8 +66,8 @@ pub struct Core {
     pub projections: Arc<dyn ProjectionReader>,
     root: ActorRef<RootMessage>,
     pipeline: PipelineArguments,
-    /// Runs the pipeline at a lower priority; taken down last.
-    pipeline_runtime: Option<tokio::runtime::Runtime>,
+    /// Run the pipeline at lower priorities; taken down last.
+    runtimes: Vec<tokio::runtime::Runtime>,
     fatal: watch::Receiver<Option<String>>,
 }
 
@@ -100,6 +100,8 @@ impl Core {
             settings: Arc::clone(&settings),
         };
         let readers = parts.log.readers();
+        let relay_runtime = low_priority_runtime("relay", RELAY_NICE)?;
+        let archive_runtime = low_priority_runtime("archive", ARCHIVE_NICE)?;
         let pipeline = PipelineArguments {
             ledger: Arc::clone(&parts.ledger),
             catalogue: Arc::clone(&parts.catalogue),
@@ -115,15 +117,15 @@ impl Core {
             anchors: Arc::new(Mutex::new(parts.anchors)),
             settings: Arc::clone(&settings),
             stats: Arc::clone(&parts.stats),
+            archive: archive_runtime.handle().clone(),
         };
-        let pipeline_runtime = low_priority_runtime()?;
         let (fatal_sender, fatal) = watch::channel(None);
         let arguments = RootArguments {
             wallet,
             wallets: Arc::clone(&wallets),
             registry: Arc::clone(&registry),
             pipeline: pipeline.clone(),
-            pipeline_handle: pipeline_runtime.handle().clone(),
+            pipeline_handle: relay_runtime.handle().clone(),
             fatal: fatal_sender,
         };
         let (root, _) = Actor::spawn(None, Root, arguments).await?;
@@ -147,7 +149,7 @@ impl Core {
             projections: parts.projection_reader,
             root,
             pipeline,
-            pipeline_runtime: Some(pipeline_runtime),
+            runtimes: vec![relay_runtime, archive_runtime],
             fatal,
         })
     }
@@ -176,7 +178,7 @@ impl Core {
             tracing::error!(%error, "the last head could not be anchored");
         }
         drop(self.root.stop_and_wait(None, Some(DRAIN_MAX)).await);
-        if let Some(runtime) = self.pipeline_runtime.take() {
+        for runtime in self.runtimes.drain(..) {
             // Followers save in their drop; give their thread the time, off the async workers.
             drop(tokio::task::spawn_blocking(move || runtime.shutdown_timeout(DRAIN_MAX)).await);
         }
@@ -196,7 +198,7 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if let Some(runtime) = self.pipeline_runtime.take() {
+        for runtime in self.runtimes.drain(..) {
             // A runtime may not be dropped where async code runs; this only lets its thread go.
             runtime.shutdown_background();
         }
@@ -210,16 +212,19 @@ async fn wait_until(max: Duration, is_so: impl Fn() -> bool) {
     }
 }
 
-/// One worker thread that yields to everybody else.
-fn low_priority_runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    const NICE: i32 = 10;
+/// The relay and what is shown live yield to bets; what writes stores yields to them too.
+const RELAY_NICE: i32 = 5;
+const ARCHIVE_NICE: i32 = 15;
+
+/// One worker thread that yields to everybody more urgent.
+fn low_priority_runtime(name: &str, nice: i32) -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
-        .thread_name("pipeline")
-        .on_thread_start(|| {
+        .thread_name(name)
+        .on_thread_start(move || {
             // SAFETY: plain system call on the calling thread; on Linux `who` zero means this thread alone. A refusal only
             // leaves the thread at the usual priority.
-            let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+            let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
         })
         .enable_all()
         .build()

@@ -42,7 +42,9 @@ impl OwnerKind {
 
     pub fn from_number(number: u8) -> Option<Self> {
         use OwnerKind::*;
-        [House, Player, Jackpot, Tournament, Round, Tombstone, Grant, Seed, TableRound].into_iter().find(|kind| *kind as u8 == number)
+        [House, Player, Jackpot, Tournament, Round, Tombstone, Grant, Seed, TableRound]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
     }
 }
 
@@ -157,9 +159,28 @@ impl AccountCode {
     pub const ALL: [Self; 22] = {
         use AccountCode::*;
         [
-            Cash, Bonus, InPlayCash, InPlayBonus, WithdrawalPending, Receivable, JackpotMain, JackpotReserve, JackpotDiversion,
-            TournamentEscrow, Revenue, JackpotExpense, BonusCost, PspClearing, Bank, Fees, TaxWithheld, ProviderPayable,
-            FxPosition, InterBrandClearing, Suspense, Adjustments,
+            Cash,
+            Bonus,
+            InPlayCash,
+            InPlayBonus,
+            WithdrawalPending,
+            Receivable,
+            JackpotMain,
+            JackpotReserve,
+            JackpotDiversion,
+            TournamentEscrow,
+            Revenue,
+            JackpotExpense,
+            BonusCost,
+            PspClearing,
+            Bank,
+            Fees,
+            TaxWithheld,
+            ProviderPayable,
+            FxPosition,
+            InterBrandClearing,
+            Suspense,
+            Adjustments,
         ]
     };
 
@@ -253,10 +274,7 @@ impl Holdings {
 
     /// The sum over all subs of a code.
     pub fn total(&self, book: &Book, code: AccountCode) -> Result<Amount, MoneyError> {
-        self.entries
-            .iter()
-            .filter(|e| e.code == code && e.book == *book)
-            .try_fold(Amount::ZERO, |sum, e| sum.checked_add(e.amount))
+        self.entries.iter().filter(|e| e.code == code && e.book == *book).try_fold(Amount::ZERO, |sum, e| sum.checked_add(e.amount))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Holding> {

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    Amount, Balance, BetId, Currency, EventId, GameId, JackpotId, Micro, PlayerId, ProviderId, RoundId, SessionId, TenantId, Timestamp,
-    TraceId,
+    Amount, Balance, BetId, Currency, EventId, GameId, JackpotId, Micro, PlayerId, ProviderId, RoundId, SessionId, TenantId,
+    Timestamp, TraceId,
 };
 
 /// A piece of JSON carried verbatim: a game's own detail of a round.

@@ -14,8 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     Amount, Balance, Currency, ErrorCode, GameId, GrantId, JackpotId, PlayerId, Problem, ProviderId, RequestId, RoundId, SessionId,
-    Timestamp,
-    event::RawJson,
+    Timestamp, event::RawJson,
 };
 
 pub const VERSION: u8 = 1;
@@ -178,7 +177,8 @@ impl LimitWindow {
 }
 
 fn parse_data<T: DeserializeOwned>(type_name: &str, data: &str) -> Result<T, Problem> {
-    serde_json::from_str(data).map_err(|error| Problem::new(ErrorCode::MalformedFrame).detail(format!("data of {type_name}: {error}")))
+    serde_json::from_str(data)
+        .map_err(|error| Problem::new(ErrorCode::MalformedFrame).detail(format!("data of {type_name}: {error}")))
 }
 
 /// A frame that could not be read. The request id is kept when it could be made out, so that the refusal finds its request.

@@ -15,8 +15,7 @@ use super::answers::Refusal;
 struct Files;
 
 /// Scripts and styles come from this origin only, and nobody frames the page.
-const POLICY: &str =
-    "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
 
 /// One file by its name.
 pub fn file(name: &str) -> Response {

@@ -10,7 +10,6 @@ use actors::{
 };
 use axum::{
     Router,
-    body::Bytes,
     extract::{DefaultBodyLimit, OriginalUri, State},
     http::{HeaderMap, Method},
     response::Response,
@@ -54,12 +53,20 @@ trait Call: DeserializeOwned + Serialize + Send + 'static {
     fn answer(self, edge: &Arc<Edge>, provider: ProviderId) -> impl Future<Output = Result<Answer, Problem>> + Send;
 }
 
-async fn call<C: Call>(State(edge): Shared, OriginalUri(uri): OriginalUri, method: Method, headers: HeaderMap, bytes: Bytes) -> Response {
+async fn call<C: Call>(
+    State(edge): Shared,
+    OriginalUri(uri): OriginalUri,
+    method: Method,
+    headers: HeaderMap,
+    body: public::Body,
+) -> Response {
     let started = std::time::Instant::now();
     let path = uri.path_and_query().map_or("", |path| path.as_str());
     let answered = async {
+        let bytes = public::bytes(body)?;
         let provider = verify(&edge, &method, path, &headers, &bytes)?;
-        let call: C = serde_json::from_slice(&bytes).map_err(|error| Problem::new(ErrorCode::MalformedBody).detail(error.to_string()))?;
+        let call: C =
+            serde_json::from_slice(&bytes).map_err(|error| Problem::new(ErrorCode::MalformedBody).detail(error.to_string()))?;
         call.answer(&edge, provider).await
     };
     let answer = answered.await.unwrap_or_else(|problem| Answer::problem(&problem));
@@ -77,12 +84,14 @@ fn verify(edge: &Edge, method: &Method, path: &str, headers: &HeaderMap, body: &
     };
     let now = edge.env.now();
     let mut keys = edge.providers.values().flat_map(|provider| provider.keys.iter().map(move |key| (provider, key)));
-    let (provider, key) = keys.find(|(_, known)| known.id == key && known.is_valid(now)).ok_or(Problem::new(ErrorCode::KeyUnknown))?;
+    let (provider, key) =
+        keys.find(|(_, known)| known.id == key && known.is_valid(now)).ok_or(Problem::new(ErrorCode::KeyUnknown))?;
     if !signature::verify_hex(key.secret.expose(), method.as_str(), path, timestamp, body, signed) {
         return Err(ErrorCode::SignatureInvalid.into());
     }
     let window_ms = i64::try_from(edge.config.provider.replay_window_s.saturating_mul(1_000)).unwrap_or(i64::MAX);
-    let at: i64 = timestamp.parse().map_err(|_| Problem::new(ErrorCode::SignatureExpired).detail("the timestamp is milliseconds"))?;
+    let at: i64 =
+        timestamp.parse().map_err(|_| Problem::new(ErrorCode::SignatureExpired).detail("the timestamp is milliseconds"))?;
     let skew_ms = now.0.saturating_sub(at);
     if skew_ms.saturating_abs() > window_ms {
         return Err(Problem::new(ErrorCode::SignatureExpired).number("skew_ms", skew_ms).number("window_ms", window_ms));
@@ -116,7 +125,14 @@ async fn ask(edge: &Edge, send: impl FnOnce(Asked)) -> Answer {
     }
 }
 
-async fn held(edge: &Edge, provider: ProviderId, player: PlayerId, round: String, call: HeldCall, hash: [u8; 32]) -> Result<Answer, Problem> {
+async fn held(
+    edge: &Edge,
+    provider: ProviderId,
+    player: PlayerId,
+    round: String,
+    call: HeldCall,
+    hash: [u8; 32],
+) -> Result<Answer, Problem> {
     v7(call.transaction().0)?;
     named(&round, "round_id")?;
     Ok(ask(edge, |asked| edge.core.floor.held(player, provider, round, call, hash, asked)).await)
@@ -125,7 +141,9 @@ async fn held(edge: &Edge, provider: ProviderId, player: PlayerId, round: String
 impl Call for Authenticate {
     async fn answer(self, edge: &Arc<Edge>, provider: ProviderId) -> Result<Answer, Problem> {
         let claims = public::authenticate(edge, &self.launch_token, TokenKind::Launch)?;
-        let (Some(game_id), true) = (claims.game, claims.provider == Some(provider)) else { return Err(ErrorCode::TokenInvalid.into()) };
+        let (Some(game_id), true) = (claims.game, claims.provider == Some(provider)) else {
+            return Err(ErrorCode::TokenInvalid.into());
+        };
         // A game may be launched where no connection of ours is open: the play session starts here then.
         let session = actors::command::Action::StartSession { session: edge.env.uuid().into() };
         let started = edge.core.floor.own(claims.player, None, session).await;
@@ -180,7 +198,8 @@ impl Call for Win {
 impl Call for Rollback {
     async fn answer(self, edge: &Arc<Edge>, provider: ProviderId) -> Result<Answer, Problem> {
         let hash = body_hash("rollback", &self);
-        let call = HeldCall::Rollback { transaction: BetId(self.transaction_id), reference: BetId(v7(self.reference_transaction_id)?) };
+        let call =
+            HeldCall::Rollback { transaction: BetId(self.transaction_id), reference: BetId(v7(self.reference_transaction_id)?) };
         held(edge, provider, self.player_id, self.round_id, call, hash).await
     }
 }
@@ -214,4 +233,3 @@ impl From<Refusal> for Problem {
         problem
     }
 }
-

@@ -7,7 +7,8 @@ use actors::reply;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State},
+    extract::{DefaultBodyLimit, Path, Query, State, rejection::BytesRejection},
+    http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -47,9 +48,21 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .with_state(edge)
 }
 
+/// A request's body, or why it could not be taken.
+pub type Body = Result<Bytes, BytesRejection>;
+
+/// The bytes of a body within the bound.
+pub fn bytes(body: Body) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::Oversize.into(),
+        _ => Problem::new(ErrorCode::MalformedBody).detail(rejection.body_text()),
+    })
+}
+
 /// Reads a JSON body; what is wrong with it is said.
-pub fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Refusal> {
-    serde_json::from_slice(bytes).map_err(|error| Problem::new(ErrorCode::MalformedBody).detail(error.to_string()).into())
+fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+    let problem = |error: serde_json::Error| Problem::new(ErrorCode::MalformedBody).detail(error.to_string());
+    Ok(serde_json::from_slice(&bytes(body)?).map_err(problem)?)
 }
 
 pub async fn readyz(State(edge): Shared) -> Response {
@@ -138,8 +151,8 @@ fn seat(edge: &Edge, key: &str) -> Result<DemoSeat, Refusal> {
     edge.demo.get(key).cloned().ok_or_else(|| ErrorCode::UnknownPlayer.into())
 }
 
-async fn demo_login(State(edge): Shared, bytes: Bytes) -> Result<Json<LoggedIn>, Refusal> {
-    let login: DemoLogin = body(&bytes)?;
+async fn demo_login(State(edge): Shared, body: Body) -> Result<Json<LoggedIn>, Refusal> {
+    let login: DemoLogin = read(body)?;
     let seat = seat(&edge, &login.player)?;
     let claims = Claims::session(seat.player, seat.tenant, edge.env.now(), edge.config.token.session_s, edge.env.uuid());
     Ok(Json(LoggedIn { token: edge.tokens.issue(&claims), player_id: seat.player }))
@@ -152,8 +165,8 @@ struct DemoLaunch {
     game: GameId,
 }
 
-async fn demo_launch(State(edge): Shared, bytes: Bytes) -> Result<Json<LaunchReply>, Refusal> {
-    let launch: DemoLaunch = body(&bytes)?;
+async fn demo_launch(State(edge): Shared, body: Body) -> Result<Json<LaunchReply>, Refusal> {
+    let launch: DemoLaunch = read(body)?;
     let seat = seat(&edge, &launch.player)?;
     Ok(Json(launch_game(&edge, seat.player, seat.tenant, launch.game)?))
 }

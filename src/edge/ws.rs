@@ -20,7 +20,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -28,7 +28,6 @@ use std::{
 use actors::{
     Answer,
     floor::{Connection, Push},
-    pipeline::showman::Tick,
 };
 use axum::{
     extract::{
@@ -41,9 +40,9 @@ use axum::{
 use futures_util::{SinkExt, StreamExt};
 use protocol::{
     ErrorCode, PlayerId, Problem, RequestId, TenantId,
-    frame::{self, ClientFrame, LeaderboardDelta, Request, SessionNotice, push},
+    frame::{self, ClientFrame, Request, SessionNotice, push},
 };
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 
 use super::{Edge, answers::Refusal};
 use crate::config::SlowReader;
@@ -147,8 +146,7 @@ struct Task {
     reply_queue: mpsc::Receiver<Reply>,
     pushes: mpsc::Sender<Push>,
     push_queue: mpsc::Receiver<Push>,
-    ticks: Option<broadcast::Receiver<Tick>>,
-    watches_board: bool,
+    watches_board: Arc<AtomicBool>,
     push_sequence: u64,
     /// Requests without an answer.
     in_flight: usize,
@@ -173,8 +171,7 @@ impl Task {
             reply_queue,
             pushes,
             push_queue,
-            ticks: None,
-            watches_board: false,
+            watches_board: Arc::default(),
             push_sequence: 0,
             in_flight: 0,
             dropped: Arc::default(),
@@ -198,26 +195,33 @@ impl Task {
     /// Until the client leaves (`Ok`) or the connection must end.
     async fn serve(&mut self, socket: &mut WebSocket) -> Result<(), End> {
         let ws = &self.edge.config.ws;
-        let hello_until = Instant::now() + Duration::from_secs(ws.hello_timeout_s);
+        // Made once: a future that is made anew for each frame would register and unregister itself each time.
+        let mut hello_over = std::pin::pin!(tokio::time::sleep(Duration::from_secs(ws.hello_timeout_s)));
         let mut beat = tokio::time::interval(Duration::from_secs(ws.ping_interval_s));
         beat.tick().await;
         let mut stop = self.edge.stop.clone();
+        let mut stopped = std::pin::pin!(crate::stop::stopped(&mut stop));
         loop {
             tokio::select! {
                 biased;
                 reply = self.reply_queue.recv() => if let Some(reply) = reply { self.write_replies(socket, reply).await? },
                 message = socket.next() => match message {
                     Some(Ok(message)) => if !self.message(socket, message).await? { return Ok(()) },
-                    Some(Err(error)) => return broken(&error.to_string()),
+                    Some(Err(error)) if is_oversize(&error.to_string()) => {
+                        let problem = Problem::new(ErrorCode::Oversize).number("bytes_max", self.edge.config.ws.frame_bytes_max);
+                        self.refuse(socket, None, &problem).await?;
+                        return Err(End { code: close::TOO_BIG, reason: "the frame is longer than allowed" });
+                    }
+                    // Anything else is a connection that is gone.
+                    Some(Err(_)) => return Ok(()),
                     None => return Ok(()),
                 },
                 push = self.push_queue.recv() => if let Some(push) = push { self.write_pushes(socket, push).await? },
-                tick = next_tick(&mut self.ticks) => self.tick(socket, tick).await?,
                 _ = beat.tick() => self.beat(socket).await?,
-                () = tokio::time::sleep_until(hello_until.into()), if self.seat.is_none() => {
+                () = &mut hello_over, if self.seat.is_none() => {
                     return Err(End { code: close::POLICY, reason: "no hello in time" });
                 }
-                () = crate::stop::stopped(&mut stop) => {
+                () = &mut stopped => {
                     self.notice(socket, "shutting_down", "reconnect and repeat what was not answered").await?;
                     return Err(End { code: close::GOING_AWAY, reason: "the server is stopping" });
                 }
@@ -309,22 +313,6 @@ impl Task {
         if closes { Err(End { code: close::POLICY, reason: "another connection has taken over the session" }) } else { Ok(()) }
     }
 
-    /// Jackpots and leaderboard of the player's brand.
-    async fn tick(&mut self, socket: &mut WebSocket, tick: Option<Tick>) -> Result<(), End> {
-        // A missed tick shows as a gap in the board's sequence; the client asks for the snapshot.
-        let (Some(tick), Some(seat)) = (tick, self.seat) else { return Ok(()) };
-        if tick.tenant != seat.tenant {
-            return Ok(());
-        }
-        if let Some(jackpots) = &tick.jackpots {
-            self.push(socket, push::JACKPOT, jackpots).await?;
-        }
-        if let Some(board) = tick.board.as_deref().filter(|_| self.watches_board) {
-            self.push(socket, push::LEADERBOARD, &delta_json(board)).await?;
-        }
-        flush(socket).await
-    }
-
     async fn beat(&mut self, socket: &mut WebSocket) -> Result<(), End> {
         if self.heard_at.elapsed() > Duration::from_secs(self.edge.config.ws.idle_timeout_s) {
             return Err(End { code: close::POLICY, reason: "nothing was heard for too long" });
@@ -350,33 +338,20 @@ impl Task {
     }
 
     /// The connection as the floor knows it.
-    fn connection(&self) -> Connection {
-        Connection { id: self.id, pushes: self.pushes.clone(), dropped: Arc::clone(&self.dropped) }
+    fn connection(&self, tenant: TenantId) -> Connection {
+        Connection {
+            id: self.id,
+            pushes: self.pushes.clone(),
+            dropped: Arc::clone(&self.dropped),
+            tenant,
+            watches_board: Arc::clone(&self.watches_board),
+        }
     }
 }
 
-fn delta_json(delta: &LeaderboardDelta) -> String {
-    serde_json::to_string(delta).unwrap_or_default()
-}
-
-/// The next tick; waits for ever before a hello.
-async fn next_tick(ticks: &mut Option<broadcast::Receiver<Tick>>) -> Option<Tick> {
-    match ticks {
-        Some(ticks) => match ticks.recv().await {
-            Ok(tick) => Some(tick),
-            Err(broadcast::error::RecvError::Lagged(_)) => None,
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-        },
-        None => std::future::pending().await,
-    }
-}
-
-/// A socket error: too long a frame is said, anything else is a connection that is gone.
-fn broken(error: &str) -> Result<(), End> {
-    if error.contains("too long") || error.contains("too big") {
-        return Err(End { code: close::TOO_BIG, reason: "the frame is longer than allowed" });
-    }
-    Ok(())
+/// Whether the socket failed because a frame was over its bound; the library tells it in words only.
+fn is_oversize(error: &str) -> bool {
+    error.contains("too long") || error.contains("too big")
 }
 
 async fn feed(socket: &mut WebSocket, text: String) -> Result<(), End> {

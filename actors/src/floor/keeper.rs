@@ -40,7 +40,11 @@ impl Actor for FloorKeeper {
     type State = KeeperArguments;
     type Arguments = KeeperArguments;
 
-    async fn pre_start(&self, myself: ActorRef<KeeperMessage>, args: KeeperArguments) -> Result<KeeperArguments, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<KeeperMessage>,
+        args: KeeperArguments,
+    ) -> Result<KeeperArguments, ActorProcessingErr> {
         match args.kind {
             Keeper::Players => args.registry.keep_players(myself.get_cell()),
             Keeper::Rounds => args.registry.keep_rounds(myself.get_cell()),
@@ -49,7 +53,12 @@ impl Actor for FloorKeeper {
         Ok(args)
     }
 
-    async fn handle(&self, _: ActorRef<KeeperMessage>, message: KeeperMessage, state: &mut KeeperArguments) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _: ActorRef<KeeperMessage>,
+        message: KeeperMessage,
+        state: &mut KeeperArguments,
+    ) -> Result<(), ActorProcessingErr> {
         match (message, state.kind) {
             (KeeperMessage::Sweep, Keeper::Players) => state.registry.passivate_players(state.settings.player_idle),
             (KeeperMessage::Sweep, Keeper::Rounds) => state.registry.passivate_rounds(state.settings.round_idle),

@@ -3,18 +3,19 @@
 use std::{
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use dashmap::{DashMap, mapref::entry::Entry};
-use protocol::{PlayerId, RecordKey};
+use protocol::{PlayerId, RecordKey, TenantId, frame::push};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
 use tokio::sync::mpsc;
 
 use super::Shared;
 use crate::{
+    pipeline::showman::Tick,
     player::{PlayerActor, PlayerArguments, PlayerMessage},
     round::{RoundActor, RoundArguments, RoundMessage},
 };
@@ -33,6 +34,9 @@ pub struct Connection {
     pub pushes: mpsc::Sender<Push>,
     /// Counts pushes left out because the queue was full.
     pub dropped: Arc<AtomicU64>,
+    /// Whose jackpots and board it hears of.
+    pub tenant: TenantId,
+    pub watches_board: Arc<AtomicBool>,
 }
 
 /// One push, without its sequence number: the connection numbers what it sends.
@@ -43,6 +47,15 @@ pub struct Push {
     pub data: Arc<str>,
     /// The connection ends after this push.
     pub closes: bool,
+}
+
+impl Connection {
+    /// Queues a push; a full queue leaves it out and counts it.
+    fn push(&self, push: Push) {
+        if self.pushes.try_send(push).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 struct Seat<M> {
@@ -283,8 +296,19 @@ impl Registry {
     /// resynchronise, so a slow reader never holds an actor.
     pub fn push(&self, player: PlayerId, name: &'static str, data: impl FnOnce() -> String) {
         if let Some(connection) = self.connections.get(&player) {
-            if connection.pushes.try_send(Push { name, data: data().into(), closes: false }).is_err() {
-                connection.dropped.fetch_add(1, Ordering::Relaxed);
+            connection.push(Push { name, data: data().into(), closes: false });
+        }
+    }
+
+    /// Tells everybody of a brand what the showman published.
+    pub fn cry(&self, tick: &Tick) {
+        let board = tick.board.as_deref().and_then(|delta| serde_json::to_string(delta).ok()).map(Arc::<str>::from);
+        for connection in self.connections.iter().filter(|connection| connection.tenant == tick.tenant) {
+            if let Some(jackpots) = &tick.jackpots {
+                connection.push(Push { name: push::JACKPOT, data: Arc::clone(jackpots), closes: false });
+            }
+            if let Some(board) = board.as_ref().filter(|_| connection.watches_board.load(Ordering::Relaxed)) {
+                connection.push(Push { name: push::LEADERBOARD, data: Arc::clone(board), closes: false });
             }
         }
     }

@@ -51,7 +51,12 @@ pub struct FollowerArguments<C> {
 
 impl<C> Clone for FollowerArguments<C> {
     fn clone(&self) -> Self {
-        Self { open: Arc::clone(&self.open), readers: self.readers.clone(), positions: Arc::clone(&self.positions), relay: self.relay.clone() }
+        Self {
+            open: Arc::clone(&self.open),
+            readers: self.readers.clone(),
+            positions: Arc::clone(&self.positions),
+            relay: self.relay.clone(),
+        }
     }
 }
 
@@ -74,7 +79,11 @@ impl<C: Consumer> Actor for Follower<C> {
     type State = State<C>;
     type Arguments = FollowerArguments<C>;
 
-    async fn pre_start(&self, myself: ActorRef<FollowerMessage>, args: FollowerArguments<C>) -> Result<State<C>, ActorProcessingErr> {
+    async fn pre_start(
+        &self,
+        myself: ActorRef<FollowerMessage>,
+        args: FollowerArguments<C>,
+    ) -> Result<State<C>, ActorProcessingErr> {
         let consumer = (args.open)()?;
         let reader = args.readers.reader(consumer.position());
         args.positions.follower(C::NAME, consumer.position());
@@ -82,7 +91,12 @@ impl<C: Consumer> Actor for Follower<C> {
         Ok(State { consumer, reader, args })
     }
 
-    async fn handle(&self, myself: ActorRef<FollowerMessage>, _: FollowerMessage, state: &mut State<C>) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<FollowerMessage>,
+        _: FollowerMessage,
+        state: &mut State<C>,
+    ) -> Result<(), ActorProcessingErr> {
         match state.reader.read(BLOCK_UNITS_MAX, BLOCK_BYTES_MAX)? {
             ReadBlock::Units(units) => {
                 state.consumer.consume(&units)?;
@@ -104,7 +118,11 @@ impl<C: Consumer> Actor for Follower<C> {
                 });
             }
             ReadBlock::Gap { .. } => {
-                tracing::warn!(follower = C::NAME, position = state.reader.position(), "the segments no longer hold what this follower needs");
+                tracing::warn!(
+                    follower = C::NAME,
+                    position = state.reader.position(),
+                    "the segments no longer hold what this follower needs"
+                );
                 state.args.relay.send(RelayMessage::Refill { after: state.consumer.position() });
                 state.reader.seek(state.consumer.position());
                 myself.send_after(IDLE_EVERY, || FollowerMessage::Advance);

@@ -11,7 +11,10 @@ use storage::{
     projection::{ProjectionStore, journal::ComplianceJournal},
     segments::{SegmentLog, SegmentReaders},
 };
-use tokio::sync::{Mutex, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, oneshot},
+};
 
 use super::{
     Positions, RelayFeed, RelayPlace, Show,
@@ -43,6 +46,8 @@ pub struct PipelineArguments {
     pub anchors: Arc<Mutex<AnchorLog>>,
     pub settings: Arc<Settings>,
     pub stats: Arc<Stats>,
+    /// Where the followers that write stores run, behind everything else.
+    pub archive: Handle,
 }
 
 #[derive(Debug)]
@@ -83,7 +88,12 @@ impl Actor for PipelineKeeper {
         Ok(State { args, relay: RelayPlace::default(), running: HashMap::new(), backoffs: HashMap::new() })
     }
 
-    async fn handle(&self, myself: ActorRef<PipelineMessage>, message: PipelineMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<PipelineMessage>,
+        message: PipelineMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
             PipelineMessage::Restart(child) => {
                 if let Err(error) = state.start(&myself, child).await {
@@ -137,11 +147,11 @@ impl State {
             }
             Child::Projector => {
                 let open = args.projections;
-                self.follow(keeper, Arc::new(move || Projector::open(open()?, 0))).await?
+                self.archive(keeper, Arc::new(move || Projector::open(open()?, 0))).await?
             }
             Child::Journalist => {
                 let open = args.journal;
-                self.follow(keeper, Arc::new(move || Ok(Journalist::new(open()?, 0)))).await?
+                self.archive(keeper, Arc::new(move || Ok(Journalist::new(open()?, 0)))).await?
             }
             Child::Showman => {
                 let rows_max = args.settings.leaderboard_rows_max;
@@ -157,20 +167,31 @@ impl State {
     }
 
     async fn follow<C: Consumer>(&self, keeper: ActorCell, open: Open<C>) -> Result<ActorCell, ActorProcessingErr> {
-        let arguments = FollowerArguments {
+        let (follower, _) = Actor::spawn_linked(None, Follower::<C>::default(), self.following(open), keeper).await?;
+        Ok(follower.get_cell())
+    }
+
+    /// Starts a follower on the archive's own thread.
+    async fn archive<C: Consumer>(&self, keeper: ActorCell, open: Open<C>) -> Result<ActorCell, ActorProcessingErr> {
+        let spawn = Actor::spawn_linked(None, Follower::<C>::default(), self.following(open), keeper);
+        let (follower, _) = self.args.archive.spawn(spawn).await??;
+        Ok(follower.get_cell())
+    }
+
+    fn following<C: Consumer>(&self, open: Open<C>) -> FollowerArguments<C> {
+        FollowerArguments {
             open,
             readers: self.args.readers.clone(),
             positions: Arc::clone(&self.args.positions),
             relay: self.relay.clone(),
-        };
-        let (follower, _) = Actor::spawn_linked(None, Follower::<C>::default(), arguments, keeper).await?;
-        Ok(follower.get_cell())
+        }
     }
 
     /// The pipeline never gives up: money does not wait for it, and its lag is an alert of its own.
     fn again(&mut self, myself: &ActorRef<PipelineMessage>, child: Child) {
         let settings = &self.args.settings;
-        let pause = self.backoffs.entry(child).or_default().failed(Instant::now(), settings).unwrap_or(settings.restart_backoff_max);
+        let pause =
+            self.backoffs.entry(child).or_default().failed(Instant::now(), settings).unwrap_or(settings.restart_backoff_max);
         myself.send_after(pause, move || PipelineMessage::Restart(child));
     }
 

@@ -1,6 +1,7 @@
 //! The pipeline: from committed units to segments, and from segments to everything that is read.
 //!
-//! It runs on a thread of its own at a lower scheduling priority: analytics wait for bets, never the other way round.
+//! It runs on threads of its own at lower scheduling priorities: the relay and the live figures behind bets, the followers that
+//! write stores behind both. Analytics wait for bets, never the other way round.
 
 mod feed;
 mod follower;

@@ -1,11 +1,7 @@
 //! The projector: follows the segments into the projection store (rounds, statements, postings).
 
 use ractor::ActorProcessingErr;
-use storage::{
-    StoredUnit,
-    projection::ProjectionStore,
-    segments::SegmentUnit,
-};
+use storage::{StoredUnit, projection::ProjectionStore, segments::SegmentUnit};
 
 use super::follower::Consumer;
 

@@ -18,7 +18,9 @@ pub enum RelayMessage {
     /// Read from the ledger what the segments lack.
     CatchUp,
     /// A follower needs units the segments no longer hold: copy again from there.
-    Refill { after: u64 },
+    Refill {
+        after: u64,
+    },
 }
 
 pub struct Relay;
@@ -67,7 +69,11 @@ impl Actor for Relay {
             RelayMessage::CatchUp => state.catch_up().await?,
             RelayMessage::Refill { after } => {
                 if state.args.log.lock().await.first_sequence().is_none_or(|first| first > after + 1) {
-                    tracing::warn!(shard = state.args.shard, after, "copying units to the segments again for a follower that fell behind");
+                    tracing::warn!(
+                        shard = state.args.shard,
+                        after,
+                        "copying units to the segments again for a follower that fell behind"
+                    );
                     state.args.log.lock().await.reset(after)?;
                 }
                 state.catch_up().await?;

@@ -2,8 +2,9 @@
 
 use protocol::{ErrorCode, PlayerId, ProviderId, RecordKey, event::RawJson};
 use rules::{
-    Brand, Decision, Game, Player, Refused, Rejected, RoundState, bet, bonus, protection, provider, session,
+    Brand, Decision, Game, Player, Refused, Rejected, RoundState, bet, bonus, protection, provider,
     provider::{Reference, RollbackCall, WinCall},
+    session,
 };
 use storage::{Source, UnitKey};
 
@@ -51,7 +52,9 @@ pub type Decided = Result<(rules::Plan, Option<RawJson>), Undecided>;
 pub fn decide(shared: &Shared, id: PlayerId, player: Option<&Player>, seed: &mut Option<Seed>, action: &Action) -> Decided {
     let now = shared.env.now();
     let Some(player) = player else {
-        let Action::Open { currency, tenant, client_seed } = action else { return Err(Undecided::Unknown(ErrorCode::UnknownPlayer)) };
+        let Action::Open { currency, tenant, client_seed } = action else {
+            return Err(Undecided::Unknown(ErrorCode::UnknownPlayer));
+        };
         let brand = shared.catalogue.brand(*tenant).ok_or(Undecided::Unknown(ErrorCode::InvalidValue))?;
         return Ok((session::open_player(brand, id, *currency, client_seed.clone(), now), None));
     };

@@ -63,7 +63,7 @@ pub struct State {
     waiting: VecDeque<Box<Command>>,
     seed: Option<Seed>,
     next_token: u64,
-    /// When the armed tick fires; later looks are armed from there.
+    /// When the earliest armed tick fires; later looks are armed from there.
     tick_at: Option<Timestamp>,
 }
 
@@ -89,14 +89,27 @@ impl Actor for PlayerActor {
 
     async fn pre_start(&self, _: ActorRef<PlayerMessage>, args: PlayerArguments) -> Result<State, ActorProcessingErr> {
         let PlayerArguments { id, shared } = args;
-        let mut state =
-            State { id, shared, row: Row::Unread, in_flight: None, waiting: VecDeque::new(), seed: None, next_token: 1, tick_at: None };
+        let mut state = State {
+            id,
+            shared,
+            row: Row::Unread,
+            in_flight: None,
+            waiting: VecDeque::new(),
+            seed: None,
+            next_token: 1,
+            tick_at: None,
+        };
         // A store that is away now may be back for the first command, which reads again.
         drop(state.read_row().await);
         Ok(state)
     }
 
-    async fn handle(&self, myself: ActorRef<PlayerMessage>, message: PlayerMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<PlayerMessage>,
+        message: PlayerMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         // What need not read the store runs without a pause; only the rest pays for a future of its own.
         match message {
             PlayerMessage::Execute(command) => {
@@ -191,7 +204,9 @@ impl State {
         };
         match decided {
             Ok((plan, detail)) => self.submit_plan(myself, command, plan, detail.as_ref(), stale_retries),
-            Err(Undecided::Refused(refused)) if refused.why.is_final() => self.submit_refusal(myself, command, refused, stale_retries),
+            Err(Undecided::Refused(refused)) if refused.why.is_final() => {
+                self.submit_refusal(myself, command, refused, stale_retries)
+            }
             Err(Undecided::Refused(refused)) => self.answer_unstored(command, Answer::problem(&refused.why.problem())).await,
             Err(Undecided::Unknown(code)) => self.answer_unstored(command, code.into()).await,
             Err(Undecided::Unavailable) => self.finish(*command, ErrorCode::Unavailable.into(), RoundOutcome::Unchanged),
@@ -457,10 +472,10 @@ impl State {
 
     /// A connected player is looked at when the next expiry is due; a passivated one needs no timer, it ticks when it is next read.
     fn arm_tick(&mut self, myself: &ActorRef<PlayerMessage>) {
-        if self.tick_at.is_some() || !self.shared.registry.is_connected(self.id) {
+        if !self.shared.registry.is_connected(self.id) {
             return;
         }
-        let Some(due) = self.next_due() else { return };
+        let Some(due) = self.next_due().filter(|due| self.tick_at.is_none_or(|at| *due < at)) else { return };
         let wait_ms = due.since_ms(self.shared.env.now()).max(TICK_MS_MIN);
         self.tick_at = Some(due);
         myself.send_after(Duration::from_millis(wait_ms.unsigned_abs()), || PlayerMessage::Tick);
@@ -474,7 +489,8 @@ impl State {
             if let Some((version, round)) = round {
                 self.shared.registry.push(self.id, push::ROUND, || {
                     let status = format!("{:?}", round.status).to_lowercase();
-                    serde_json::json!({ "round": round.round, "game": round.game, "status": status, "version": version }).to_string()
+                    serde_json::json!({ "round": round.round, "game": round.game, "status": status, "version": version })
+                        .to_string()
                 });
             }
         }
@@ -533,4 +549,3 @@ fn notices(facts: &[Fact]) -> SmallVec<[Fact; 2]> {
     };
     facts.iter().filter(told).cloned().collect()
 }
-

@@ -31,6 +31,7 @@ pub fn of_plan(command: &Command, plan: &mut Plan, brand: &Brand, answer: &Answe
 }
 
 /// The unit of a final refusal: key, reply and events, no legs; with the player's row when the refusal changed it.
+#[expect(clippy::too_many_arguments, reason = "the parts of one unit, named where it is made")]
 pub fn of_refusal(
     command: &Command,
     player: &Player,

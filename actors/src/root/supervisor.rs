@@ -57,7 +57,12 @@ impl Actor for Root {
         Ok(state)
     }
 
-    async fn handle(&self, myself: ActorRef<RootMessage>, message: RootMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<RootMessage>,
+        message: RootMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
             RootMessage::Start(branch) => {
                 if let Err(error) = state.start(&myself, branch).await {

@@ -35,7 +35,7 @@ impl Wallets {
     /// Hands a unit to its wallet; without one the port says "unknown" and the submitter tries again.
     pub fn submit(&self, player: PlayerId, submission: Submission) {
         if let Some(wallet) = self.wallet(self.shard_of(player)) {
-            drop(wallet.send_message(WalletMessage::Submit(submission)));
+            drop(wallet.send_message(WalletMessage::Submit(Box::new(submission))));
         }
     }
 

@@ -61,7 +61,12 @@ impl Actor for RoundActor {
         Ok(state)
     }
 
-    async fn handle(&self, myself: ActorRef<RoundMessage>, message: RoundMessage, state: &mut State) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        myself: ActorRef<RoundMessage>,
+        message: RoundMessage,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
             RoundMessage::Spin(call) => state.spin(&myself, *call),
             RoundMessage::Held(request) => Box::pin(state.held(&myself, request)).await,

@@ -11,9 +11,9 @@ use storage::{CommitError, Refusal, ShardWriter, UnitOfWork};
 use tokio::sync::mpsc;
 
 use super::{
-    WalletArguments,
+    Batch, WalletArguments,
     jackpots::{Jackpots, Settled},
-    message::{Receipt, Submission, WalletMessage},
+    message::{Receipt, WalletMessage},
 };
 use crate::{floor::Registry, pipeline::RelayFeed, player::PlayerMessage, stats::Stats};
 
@@ -33,13 +33,7 @@ struct Fault(String);
 
 impl Committer {
     pub fn new(writer: Box<dyn ShardWriter>, jackpots: Jackpots, args: &WalletArguments) -> Self {
-        Self {
-            writer,
-            jackpots,
-            relay: args.relay.clone(),
-            registry: Arc::clone(&args.registry),
-            stats: Arc::clone(&args.stats),
-        }
+        Self { writer, jackpots, relay: args.relay.clone(), registry: Arc::clone(&args.registry), stats: Arc::clone(&args.stats) }
     }
 
     /// Funds the pools that do not exist yet, before the first bet.
@@ -55,7 +49,7 @@ impl Committer {
     }
 
     /// Works until the wallet is gone or a fault ends this incarnation.
-    pub async fn run(mut self, mut batches: mpsc::Receiver<Vec<Submission>>, wallet: ActorRef<WalletMessage>) {
+    pub async fn run(mut self, mut batches: mpsc::Receiver<Batch>, wallet: ActorRef<WalletMessage>) {
         while let Some(batch) = batches.recv().await {
             let message = match self.commit(batch).await {
                 Ok(()) => WalletMessage::BatchDone,
@@ -69,7 +63,7 @@ impl Committer {
     }
 
     /// Commits a batch; every port is answered, or dropped (unknown) when this ends in a fault.
-    async fn commit(&mut self, mut batch: Vec<Submission>) -> Result<(), Fault> {
+    async fn commit(&mut self, mut batch: Batch) -> Result<(), Fault> {
         let started = Instant::now();
         let mut later = Vec::new();
         for _ in 0..ATTEMPTS_MAX {
@@ -110,7 +104,7 @@ impl Committer {
         Err(Fault("a batch kept being refused".to_owned()))
     }
 
-    fn answer(&self, batch: Vec<Submission>, sequences: &[u64]) {
+    fn answer(&self, batch: Batch, sequences: &[u64]) {
         for (submission, sequence) in batch.into_iter().zip(sequences) {
             self.stats.step("commit", submission.submitted_at.elapsed());
             submission.port.send(Receipt::Committed { sequence: *sequence });
@@ -131,7 +125,7 @@ impl Committer {
 }
 
 /// Answers refused submissions and removes them; those that share a key within the batch wait for its next round.
-fn take_out(batch: &mut Vec<Submission>, later: &mut Vec<Submission>, mut refusals: Vec<(usize, Refusal)>) {
+fn take_out(batch: &mut Batch, later: &mut Batch, mut refusals: Vec<(usize, Refusal)>) {
     refusals.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
     let mut again = Vec::new();
     for (index, refusal) in refusals {

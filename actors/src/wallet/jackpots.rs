@@ -84,7 +84,7 @@ impl Jackpots {
     }
 
     /// Applies the batch's contributions in order. The answer's units go last into the same transaction.
-    pub fn settle(&self, batch: &[Submission]) -> Result<(Vec<UnitOfWork>, Settled), ActorProcessingErr> {
+    pub fn settle(&self, batch: &[Box<Submission>]) -> Result<(Vec<UnitOfWork>, Settled), ActorProcessingErr> {
         let mut units = Vec::new();
         let mut settled = Settled::default();
         let mut moved: BTreeMap<JackpotId, Moved> = BTreeMap::new();
@@ -119,7 +119,13 @@ impl Jackpots {
     }
 
     /// What a batch moved into (or out of) a pool, as one unit.
-    fn meter_unit(&self, spec: &JackpotSpec, live: &mut Live, moved: Moved, units: &mut Vec<UnitOfWork>) -> Result<(), ActorProcessingErr> {
+    fn meter_unit(
+        &self,
+        spec: &JackpotSpec,
+        live: &mut Live,
+        moved: Moved,
+        units: &mut Vec<UnitOfWork>,
+    ) -> Result<(), ActorProcessingErr> {
         let legs = rules::jackpot::moved_legs(spec, &moved);
         let fact = Fact::JackpotMetered(JackpotMetered {
             jackpot: spec.id,
@@ -157,7 +163,16 @@ impl Jackpots {
         (live.state, live.main, live.reserve, live.secret) = (meter.state, meter.main, meter.reserve, next);
         let touch = RecordWrite { key: row.key, expected: row.expected + 1, bytes: None };
         let id = format!("{}:{cycle}", spec.id);
-        units.push(self.unit("jackpot-win", id.as_bytes(), spec, &win.legs, live, vec![win.fact], Some(touch), submission.trace)?);
+        units.push(self.unit(
+            "jackpot-win",
+            id.as_bytes(),
+            spec,
+            &win.legs,
+            live,
+            vec![win.fact],
+            Some(touch),
+            submission.trace,
+        )?);
         live.version += 1;
         winners.push(Winner { player, jackpot: spec.id, amount: win.amount, round });
         Ok(())
@@ -178,11 +193,8 @@ impl Jackpots {
         let now = self.env.now();
         let source: Slug = source.parse()?;
         let player = winner.as_ref().map(|touch| PlayerId(uuid::Uuid::from_bytes(touch.key.id)));
-        let own = RecordWrite {
-            key: RecordKey::jackpot(spec.id),
-            expected: live.version,
-            bytes: Some(Bytes::from(live.state.encode())),
-        };
+        let own =
+            RecordWrite { key: RecordKey::jackpot(spec.id), expected: live.version, bytes: Some(Bytes::from(live.state.encode())) };
         Ok(UnitOfWork {
             key: UnitKey::new(Source::System(source), id),
             body_hash: blake3::hash(id).into(),

@@ -13,7 +13,7 @@ use crate::answer::{Lost, Port};
 #[derive(Debug)]
 pub enum WalletMessage {
     /// A unit to commit with whatever queues beside it.
-    Submit(Submission),
+    Submit(Box<Submission>),
     /// The batch in flight is over; its ports are answered.
     BatchDone,
     /// The commit's outcome is unknown or the shard was lost: this incarnation ends.

@@ -23,9 +23,18 @@ pub use jackpots::Winner;
 pub use message::{Receipt, RoundName, Submission, WalletMessage};
 
 use crate::{
-    catalogue::Catalogue, env::Env, floor::Registry, pipeline::RelayFeed, sealing::Sealer, settings::Settings, stats::Stats,
+    catalogue::Catalogue,
+    env::Env,
+    floor::Registry,
+    pipeline::RelayFeed,
+    sealing::Sealer,
+    settings::Settings,
+    stats::Stats,
     wallet::{commit::Committer, jackpots::Jackpots},
 };
+
+/// Submissions that are committed together; boxed, since they are handed on several times.
+type Batch = Vec<Box<Submission>>;
 
 /// The actor; everything it needs comes with its arguments.
 pub struct Wallet;
@@ -45,10 +54,10 @@ pub struct WalletArguments {
 }
 
 pub struct WalletState {
-    queue: VecDeque<Submission>,
+    queue: VecDeque<Box<Submission>>,
     in_flight: bool,
     /// Room for one batch: the next is made when the last is done.
-    batches: mpsc::Sender<Vec<Submission>>,
+    batches: mpsc::Sender<Batch>,
     drains: Vec<oneshot::Sender<()>>,
     settings: Arc<Settings>,
     stats: Arc<Stats>,
@@ -62,7 +71,12 @@ impl Actor for Wallet {
     async fn pre_start(&self, myself: ActorRef<WalletMessage>, args: WalletArguments) -> Result<WalletState, ActorProcessingErr> {
         // Waits for the predecessor's commit in flight; the new epoch fences everything older.
         let writer = args.ledger.open_shard(args.shard).await?;
-        tracing::info!(shard = args.shard, epoch = writer.head().epoch, sequence = writer.head().sequence, "wallet opened its shard");
+        tracing::info!(
+            shard = args.shard,
+            epoch = writer.head().epoch,
+            sequence = writer.head().sequence,
+            "wallet opened its shard"
+        );
         let jackpots = Jackpots::load(&args).await?;
         let mut committer = Committer::new(writer, jackpots, &args);
         committer.seed_jackpots().await?;
@@ -78,7 +92,12 @@ impl Actor for Wallet {
         })
     }
 
-    async fn handle(&self, _: ActorRef<WalletMessage>, message: WalletMessage, state: &mut WalletState) -> Result<(), ActorProcessingErr> {
+    async fn handle(
+        &self,
+        _: ActorRef<WalletMessage>,
+        message: WalletMessage,
+        state: &mut WalletState,
+    ) -> Result<(), ActorProcessingErr> {
         match message {
             WalletMessage::Submit(submission) => state.queue.push_back(submission),
             WalletMessage::BatchDone => state.in_flight = false,

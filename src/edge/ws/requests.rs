@@ -46,7 +46,7 @@ impl Task {
             }
             Request::SessionEnd(data) => self.execute(seat, id, name, &data, Action::EndSession { reason: "logout".to_owned() }),
             Request::Leaderboard(_) => {
-                self.watches_board = true;
+                self.watches_board.store(true, std::sync::atomic::Ordering::Relaxed);
                 self.answer(id, Answer::json(&self.edge.core.show.board(seat.tenant)));
             }
             Request::Launch(launch) => {

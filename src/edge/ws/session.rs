@@ -25,7 +25,9 @@ impl Task {
             Err(problem) => {
                 self.refuse(socket, Some(id), &problem).await?;
                 match problem.code {
-                    ErrorCode::TokenInvalid | ErrorCode::TokenExpired => Err(End { code: close::POLICY, reason: "not authenticated" }),
+                    ErrorCode::TokenInvalid | ErrorCode::TokenExpired => {
+                        Err(End { code: close::POLICY, reason: "not authenticated" })
+                    }
                     _ => Ok(()),
                 }
             }
@@ -74,9 +76,9 @@ impl Task {
     /// From here on pushes come in, and an older connection of the player is told and closed.
     fn take_seat(&mut self, seat: Seat) {
         self.seat = Some(seat);
-        self.ticks = Some(self.edge.core.show.subscribe());
-        if let Some(old) = self.edge.core.floor.connect(seat.player, self.connection()) {
-            let notice = SessionNotice { notice: "replaced".to_owned(), detail: "the session goes on at another connection".to_owned() };
+        if let Some(old) = self.edge.core.floor.connect(seat.player, self.connection(seat.tenant)) {
+            let notice =
+                SessionNotice { notice: "replaced".to_owned(), detail: "the session goes on at another connection".to_owned() };
             let data = serde_json::to_string(&notice).unwrap_or_default().into();
             drop(old.pushes.try_send(actors::floor::Push { name: push::SESSION, data, closes: true }));
         }

@@ -76,7 +76,8 @@ pub fn alias(player: PlayerId) -> String {
 pub fn delta(old: Option<&LeaderboardView>, rows: &[LeaderboardRow]) -> Option<(Vec<LeaderboardRow>, Vec<String>)> {
     let old = old.map_or(&[][..], |old| &old.rows);
     let changed: Vec<_> = rows.iter().filter(|row| !old.contains(row)).cloned().collect();
-    let gone: Vec<_> = old.iter().filter(|row| rows.iter().all(|new| new.alias != row.alias)).map(|row| row.alias.clone()).collect();
+    let gone: Vec<_> =
+        old.iter().filter(|row| rows.iter().all(|new| new.alias != row.alias)).map(|row| row.alias.clone()).collect();
     (!changed.is_empty() || !gone.is_empty()).then_some((changed, gone))
 }
 

@@ -76,9 +76,13 @@ impl Show {
     }
 
     pub fn board(&self, tenant: TenantId) -> LeaderboardView {
-        self.view.read().unwrap_or_else(std::sync::PoisonError::into_inner).boards.get(&tenant).cloned().unwrap_or_else(|| {
-            LeaderboardView { board: Board::NAME.to_owned(), sequence: 0, rows: Vec::new() }
-        })
+        self.view
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .boards
+            .get(&tenant)
+            .cloned()
+            .unwrap_or_else(|| LeaderboardView { board: Board::NAME.to_owned(), sequence: 0, rows: Vec::new() })
     }
 
     pub fn subscribe(&self) -> broadcast::Receiver<Tick> {
@@ -147,7 +151,8 @@ impl Showman {
             let delta = board::delta(old, &rows);
             let sequence = old.map_or(0, |old| old.sequence) + u64::from(delta.is_some());
             view.boards.insert(*tenant, LeaderboardView { board: Board::NAME.to_owned(), sequence, rows });
-            let board = delta.map(|(rows, gone)| Arc::new(LeaderboardDelta { board: Board::NAME.to_owned(), sequence, rows, gone }));
+            let board =
+                delta.map(|(rows, gone)| Arc::new(LeaderboardDelta { board: Board::NAME.to_owned(), sequence, rows, gone }));
             ticks.push(Tick { tenant: *tenant, jackpots: None, board });
         }
         for spec in &self.catalogue.jackpots {
@@ -156,7 +161,8 @@ impl Showman {
             }
         }
         for tick in &mut ticks {
-            let of_tenant = |jackpot: &&JackpotView| self.catalogue.jackpot(jackpot.jackpot).is_some_and(|s| s.tenant == tick.tenant);
+            let of_tenant =
+                |jackpot: &&JackpotView| self.catalogue.jackpot(jackpot.jackpot).is_some_and(|s| s.tenant == tick.tenant);
             let jackpots: Vec<_> = view.jackpots.values().filter(of_tenant).collect();
             if jackpots.iter().any(|jackpot| before.jackpots.get(&jackpot.jackpot) != Some(*jackpot)) {
                 tick.jackpots = serde_json::to_string(&jackpots).ok().map(Into::into);
