@@ -25,7 +25,8 @@ pub enum OwnerKind {
     Tournament = 3,
     /// A held round; owns no accounts (stakes in play stay with the player).
     Round = 16,
-    /// A rollback that came before its bet (MONEY.md, Providers).
+    /// A provider's transaction is claimed, by its bet or by a rollback that came before it: whichever commits first. The other
+    /// finds the claim, whatever player or round it names (MONEY.md, Providers).
     Tombstone = 17,
     /// A bonus grant beyond the active one.
     Grant = 18,
@@ -75,9 +76,13 @@ impl RecordKey {
         Self::derived(OwnerKind::Round, &[provider.as_str().as_bytes(), round.as_bytes()])
     }
 
-    /// The tombstone of a provider's transaction, whichever player it names.
+    /// The claim on a provider's transaction, whichever player it names. The time of a UUIDv7 stays in front, so that claims are
+    /// stored in the order they are made; the rest is a digest of provider and id.
     pub fn tombstone(provider: ProviderId, transaction: &Uuid) -> Self {
-        Self::derived(OwnerKind::Tombstone, &[provider.as_str().as_bytes(), transaction.as_bytes()])
+        const TIME_BYTES: usize = 6;
+        let mut key = Self::derived(OwnerKind::Tombstone, &[provider.as_str().as_bytes(), transaction.as_bytes()]);
+        key.id[..TIME_BYTES].copy_from_slice(&transaction.as_bytes()[..TIME_BYTES]);
+        key
     }
 
     /// A record named by a short name: its bytes when they fit sixteen, else a digest of them.

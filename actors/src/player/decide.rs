@@ -157,7 +157,8 @@ async fn call_of(
                 currency: *currency,
                 is_free: *is_free,
             };
-            // The tombstone is read here for a clear answer; the plan's guard keeps it true at the commit.
+            // Read here for a clear answer; the plan's own claim keeps it true at the commit. A repeat of the bet finds the claim
+            // it made itself, and then its stored answer by its key.
             if shared.ledger.record(RecordKey::tombstone(provider, &transaction.0)).await?.is_some() {
                 return Err(Rejected::BetRolledBack.into());
             }

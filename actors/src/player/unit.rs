@@ -4,7 +4,7 @@ use bytes::Bytes;
 use protocol::{EventHeader, EventPack, Fact, PlayerId, RecordKey, Timestamp};
 use rules::{Brand, Plan, Player, RoundState};
 use smallvec::SmallVec;
-use storage::{Guard, RecordWrite, UnitOfWork};
+use storage::{RecordWrite, UnitOfWork};
 
 use crate::{answer::Answer, command::Command, env::Env};
 
@@ -18,12 +18,14 @@ pub fn of_plan(command: &Command, plan: &mut Plan, brand: &Brand, answer: &Answe
     if let Some(tombstone) = plan.tombstone {
         records.push(RecordWrite { key: tombstone, expected: 0, bytes: Some(Bytes::new()) });
     }
+    // What must be absent is claimed, not only looked at: of a bet and a rollback of it that cross each other, one is stale.
+    records.extend(plan.absent.iter().map(|key| RecordWrite { key: *key, expected: 0, bytes: Some(Bytes::new()) }));
     UnitOfWork {
         key: command.key.clone(),
         body_hash: command.body_hash,
         at,
         legs: std::mem::take(&mut plan.legs),
-        guards: plan.absent.iter().map(|key| Guard { key: *key, version: 0 }).collect(),
+        guards: SmallVec::new(),
         records,
         events: pack(command, &plan.player, brand, std::mem::take(&mut plan.facts), env, at),
         reply: answer.to_stored(),
