@@ -135,7 +135,8 @@ export function wireHistory({ client, session, coin, explain }) {
   }
 
   async function rotate(clientSeed) {
-    const view = await client.request("fairness.rotate", { client_seed: clientSeed });
+    await client.request("fairness.rotate", { client_seed: clientSeed });
+    const view = await client.request("fairness.get");
     await addRevealed(view.previous_seed);
     showFairness(view);
     return view;
