@@ -225,7 +225,13 @@ impl House {
     }
 
     pub async fn snapshot(&self, player: PlayerId) -> Snapshot {
-        self.core.floor.snapshot(player).await.unwrap()
+        // An actor that dies with the question in its mailbox answers nothing; its successor does.
+        loop {
+            match self.core.floor.snapshot(player).await {
+                Err(ErrorCode::Unavailable) => tokio::task::yield_now().await,
+                snapshot => return snapshot.unwrap(),
+            }
+        }
     }
 
     /// Balances as the ledger's row has them.
