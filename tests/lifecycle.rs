@@ -287,3 +287,13 @@ fn the_load_tester_reconciles_provider_callbacks() {
     assert_eq!(results["mode"], "provider");
     assert!(results["rounds"].as_u64().unwrap() > 0, "{results}");
 }
+
+#[test]
+fn who_is_told_that_the_server_is_ready_can_stop_it_in_order() {
+    let mut server = TestServer::start();
+    for _ in 0..10 {
+        // Not a moment later than the line of readiness.
+        server.stop();
+        server.restart();
+    }
+}
