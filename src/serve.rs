@@ -38,6 +38,8 @@ const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 /// Runs the server until it is told to stop; an error is a start that failed or a tree that could not go on.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
+    // Before anybody is told that the server runs: a signal that comes early must drain it too.
+    let stop_asked = stop_asked()?;
     telemetry::init_tracing(config.log.format, &config.log.filter)?;
     let metrics = telemetry::init_metrics()?;
     tokio::spawn(telemetry::upkeep(metrics.clone(), || tokio::time::sleep(Duration::from_secs(5))));
@@ -73,7 +75,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     announce(&ready, studio.as_ref().map(|(_, at)| *at));
 
     let failure = tokio::select! {
-        () = interrupted() => None,
+        () = stop_asked => None,
         reason = edge.core.failed() => Some(reason),
     };
     tracing::info!("stopping: no new connections, commands under way are finished");
@@ -285,14 +287,13 @@ fn announce(ready: &Addresses, studio: Option<SocketAddr>) {
     println!("{line}");
 }
 
-/// Ctrl-C or a termination signal.
-async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        // Without handlers the signals end the process by themselves.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+/// Resolves at a Ctrl-C or a termination signal that comes after this call.
+fn stop_asked() -> std::io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

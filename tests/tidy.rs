@@ -230,3 +230,20 @@ fn the_protocol_page_lists_every_error() {
     assert!(count > 0, "the list of errors was not read");
     none(&missing, "docs/protocol.md has a row for each error that begins");
 }
+
+#[test]
+fn documents_point_at_files_that_exist() {
+    let mut dead = Vec::new();
+    for (document, folder) in
+        [("README.md", ""), ("docs/architecture.md", "docs"), ("docs/money.md", "docs"), ("docs/protocol.md", "docs")]
+    {
+        let text = read(document);
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link);
+        let links = links.filter(|link| !link.contains("://") && !link.starts_with('#'));
+        dead.extend(links.filter(|link| !root().join(folder).join(link).exists()).map(|link| format!("{document}: {link}")));
+        // Paths into the sources stand in backticks.
+        let paths = text.split('`').skip(1).step_by(2).filter(|path| path.ends_with(".rs") && path.contains('/'));
+        dead.extend(paths.filter(|path| !root().join(path).exists()).map(|path| format!("{document}: {path}")));
+    }
+    none(&dead, "a document names a file that is not there");
+}

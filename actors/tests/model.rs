@@ -83,7 +83,8 @@ impl Run {
         let passes = self.random.random_range(0..3);
         let fault = match self.random.random_range(0..30) {
             0 => Some(Fault::FailBefore(StorageError::Full)),
-            1 | 2 => Some(Fault::UnknownLost),
+            1 => Some(Fault::UnknownStored),
+            2 => Some(Fault::UnknownLost),
             3 => Some(Fault::Fence),
             _ => None,
         };

@@ -257,7 +257,7 @@ async fn a_players_connection_sees_what_a_provider_does() {
     assert_eq!(ws.balance().await["version"], held["version"]);
     seat.win(new_id(), "r-1", bet, "3.00", true).await.ok();
     let round = ws.push("round").await;
-    assert_eq!(round.data["status"], "closed");
+    assert_eq!(round.data["status"], "settled");
     assert_eq!(ws.balance().await["cash"], 10_200);
     // The round is in the history of the player, and told to a client that resumes.
     let history = ws.request("history", json!({})).await.ok();

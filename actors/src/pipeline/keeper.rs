@@ -82,6 +82,10 @@ impl Actor for PipelineKeeper {
 
     async fn pre_start(&self, myself: ActorRef<PipelineMessage>, args: PipelineArguments) -> Result<State, ActorProcessingErr> {
         myself.send_interval(args.settings.anchor_interval, || PipelineMessage::Anchor);
+        // Known from the start: a follower that cannot open yet holds segments back and counts as behind.
+        for name in [Projector::NAME, Journalist::NAME, Showman::NAME] {
+            args.positions.expect(name);
+        }
         for child in [Child::Relay, Child::Projector, Child::Journalist, Child::Showman] {
             myself.send_message(PipelineMessage::Restart(child))?;
         }

@@ -44,6 +44,13 @@ impl Positions {
         }
     }
 
+    /// A follower that is to come stands at the start until it says where it is.
+    pub(crate) fn expect(&self, name: &'static str) {
+        if let Ok(mut followers) = self.followers.lock() {
+            followers.entry(name).or_insert(0);
+        }
+    }
+
     /// Sequence of the last unit in the segments.
     pub fn newest(&self) -> u64 {
         self.segments.load(Ordering::Acquire)

@@ -18,7 +18,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use protocol::{ErrorCode, Fact, PlayerId, RecordKey, Timestamp, event::RawJson, frame, frame::push};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use rules::{Contribution, Plan, Player as PlayerView, PlayerState, Refused, RoundState, bonus, protection, session};
+use rules::{
+    Contribution, Plan, Player as PlayerView, PlayerState, Refused, RoundState, bonus, protection, round::RoundStatus, session,
+};
 use smallvec::SmallVec;
 use storage::{Refusal, UnitOfWork};
 
@@ -359,8 +361,15 @@ impl State {
     async fn unit_refused(&mut self, myself: &ActorRef<PlayerMessage>, in_flight: InFlight, refusal: Refusal) {
         let InFlight { mut command, stale_retries, .. } = in_flight;
         match refusal {
-            Refusal::Replay { reply, .. } => self.finish(*command, Answer::from_stored(&reply), RoundOutcome::Unknown),
-            Refusal::Conflict => self.finish(*command, ErrorCode::IdConflict.into(), RoundOutcome::Unknown),
+            Refusal::Replay { reply, .. } => {
+                // The first answer may stand in a row that is newer than the one known here.
+                self.row = Row::Unread;
+                self.finish(*command, Answer::from_stored(&reply), RoundOutcome::Unknown);
+            }
+            Refusal::Conflict => {
+                self.row = Row::Unread;
+                self.finish(*command, ErrorCode::IdConflict.into(), RoundOutcome::Unknown);
+            }
             Refusal::Stale { .. } | Refusal::SameBatch if stale_retries < self.shared.settings.stale_retries_max => {
                 self.row = Row::Unread;
                 match self.reload_round(&mut command.action).await {
@@ -394,7 +403,7 @@ impl State {
     }
 
     async fn read_row(&mut self) -> Result<(), storage::StorageError> {
-        if !matches!(self.row, Row::Unread) {
+        if matches!(self.row, Row::Read(_)) {
             // An absent player may have been opened by a predecessor's unit in flight; the guard on version zero tells.
             return Ok(());
         }
@@ -488,7 +497,11 @@ impl State {
             self.push_balance();
             if let Some((version, round)) = round {
                 self.shared.registry.push(self.id, push::ROUND, || {
-                    let status = format!("{:?}", round.status).to_lowercase();
+                    let status = match round.status {
+                        RoundStatus::Open => "open",
+                        RoundStatus::Closed => "settled",
+                        RoundStatus::Voided => "voided",
+                    };
                     serde_json::json!({ "round": round.round, "game": round.game, "status": status, "version": version })
                         .to_string()
                 });

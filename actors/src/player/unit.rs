@@ -4,9 +4,13 @@ use bytes::Bytes;
 use protocol::{EventHeader, EventPack, Fact, PlayerId, RecordKey, Timestamp};
 use rules::{Brand, Plan, Player, RoundState};
 use smallvec::SmallVec;
-use storage::{RecordWrite, UnitOfWork};
+use storage::{Guard, RecordWrite, UnitOfWork};
 
-use crate::{answer::Answer, command::Command, env::Env};
+use crate::{
+    answer::Answer,
+    command::{Action, Command},
+    env::Env,
+};
 
 /// The unit of an accepted plan.
 pub fn of_plan(command: &Command, plan: &mut Plan, brand: &Brand, answer: &Answer, env: &dyn Env, at: Timestamp) -> UnitOfWork {
@@ -44,12 +48,21 @@ pub fn of_refusal(
     env: &dyn Env,
     at: Timestamp,
 ) -> UnitOfWork {
+    // A refusal, too, names the versions it was decided on: what moved meanwhile decides again.
+    let mut guards: SmallVec<[Guard; 1]> = SmallVec::new();
+    if changed.is_none() {
+        guards.push(Guard { key: RecordKey::player(player.id), version: player.version });
+    }
+    if let Action::Held { provider, round, stored, .. } = &command.action {
+        let version = stored.as_ref().map_or(0, |(version, _)| *version);
+        guards.push(Guard { key: RecordKey::provider_round(*provider, round), version });
+    }
     UnitOfWork {
         key: command.key.clone(),
         body_hash: command.body_hash,
         at,
         legs: SmallVec::new(),
-        guards: SmallVec::new(),
+        guards,
         records: changed.map(player_write).into_iter().collect(),
         events: pack(command, player, brand, facts, env, at),
         reply: answer.to_stored(),

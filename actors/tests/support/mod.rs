@@ -187,9 +187,6 @@ impl Place {
         })
         .await
         .unwrap();
-        let is_away = self.journal_is_away.load(Ordering::SeqCst);
-        let expected = if is_away { 2 } else { 3 };
-        until("the followers have opened their stores", || core.positions.followers().len() == expected).await;
         House { core, place: self, ledger, stats }
     }
 }
