@@ -57,7 +57,7 @@ impl Latencies {
 
     fn upper_micros(bucket: usize) -> u64 {
         let (power, quarter) = (bucket / 4, bucket % 4);
-        if power < 2 { 1 << power } else { (1 << power) + ((quarter as u64 + 1) << (power - 2)) }
+        if power < 2 { (2 << power) - 1 } else { (1 << power) + ((quarter as u64 + 1) << (power - 2)) }
     }
 }
 
