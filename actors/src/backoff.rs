@@ -1,11 +1,22 @@
-//! How long a supervisor waits before it starts a child again, and when it gives up.
+//! What every supervisor does alike: hear which child ended, wait before it starts it again, and give up at some point.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
+use ractor::{ActorCell, SupervisionEvent};
+
 use crate::settings::Settings;
+
+/// The child an event says has ended, and why; `None` for events about nothing that ended.
+pub fn ended(event: SupervisionEvent) -> Option<(ActorCell, String)> {
+    match event {
+        SupervisionEvent::ActorFailed(cell, error) => Some((cell, error.to_string())),
+        SupervisionEvent::ActorTerminated(cell, _, reason) => Some((cell, reason.unwrap_or_default())),
+        SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => None,
+    }
+}
 
 /// Recent failures of one child.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use protocol::{Amount, GameId, JackpotId, Micro, TenantId};
+use protocol::{GameId, JackpotId, TenantId};
 use rules::{Brand, Game, bonus::Offer, jackpot::JackpotSpec};
 
 /// What the operator offers.
@@ -32,10 +32,5 @@ impl Catalogue {
         let mut games: Vec<_> = self.games.iter().filter(|((t, _), _)| *t == tenant).map(|(_, game)| game).collect();
         games.sort_by_key(|game| game.id);
         games
-    }
-
-    /// A meter's whole minor units.
-    pub fn shown(meter: Micro) -> Amount {
-        meter.split().0
     }
 }

@@ -10,10 +10,7 @@ use rules::{Done, Plan};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{
-    answer::Answer,
-    command::{Action, HeldCall},
-};
+use crate::{answer::Answer, command::Action};
 
 /// A small reply that carries what changed and the balance after it.
 #[derive(Serialize)]
@@ -96,9 +93,4 @@ pub fn balance_reply(currency: Currency, balance: Balance) -> BalanceReply {
         in_play: currency.format(balance.in_play),
         version: balance.version,
     }
-}
-
-/// Whether a held call is a stake, which alone may be refused by player protection.
-pub const fn is_stake(call: &HeldCall) -> bool {
-    matches!(call, HeldCall::Bet { .. })
 }

@@ -5,8 +5,7 @@
 //! Later stakes of a round check exclusion, funds and limits only.
 
 use protocol::{
-    AccountId, Amount, BetId, Book, Currency, Fact, JackpotId, Micro, MoneyError, ProviderId, RecordKey, RoundId, SessionId,
-    Timestamp,
+    Amount, BetId, Book, Currency, Fact, JackpotId, Micro, MoneyError, ProviderId, RecordKey, RoundId, SessionId, Timestamp,
     event::{self, ContributionShare, RawJson},
 };
 use smallvec::{SmallVec, smallvec};
@@ -482,9 +481,4 @@ fn refuse(brand: &Brand, game: &Game, player: &Player, stake: Amount, why: Rejec
     let mut facts = smallvec![debit];
     facts.extend(limits::hit(brand, &why, stake));
     Refused { why, facts, player: None }
-}
-
-/// The revenue account stakes of a provider's games go to.
-pub fn revenue_account(provider: ProviderId) -> AccountId {
-    revenue(provider)
 }

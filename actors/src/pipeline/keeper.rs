@@ -24,7 +24,13 @@ use super::{
     relay::{Relay, RelayArguments},
     showman::Showman,
 };
-use crate::{backoff::Backoff, catalogue::Catalogue, env::Env, settings::Settings, stats::Stats};
+use crate::{
+    backoff::{self, Backoff},
+    catalogue::Catalogue,
+    env::Env,
+    settings::Settings,
+    stats::Stats,
+};
 
 /// Opens a store anew at each start of its follower.
 pub type OpenStore<T> = Arc<dyn Fn() -> Result<T, StorageError> + Send + Sync>;
@@ -117,11 +123,7 @@ impl Actor for PipelineKeeper {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let (cell, reason) = match event {
-            SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string()),
-            SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, reason.unwrap_or_default()),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
+        let Some((cell, reason)) = backoff::ended(event) else { return Ok(()) };
         if let Some((child, _)) = state.running.remove(&cell.get_id()) {
             tracing::error!(?child, %reason, "a part of the pipeline ended; it starts again from its stored position");
             state.args.stats.restarted("pipeline");

@@ -118,14 +118,15 @@ fn game_of<'a>(shared: &'a Shared, player: &Player, game: protocol::GameId) -> R
 }
 
 /// Decides a call about a held round, which may have to look whether a transaction is known.
-pub async fn held(shared: &Shared, player: Option<&Player>, action: &Action) -> Decided {
+pub async fn held(shared: &Shared, player: Option<&Player>, action: &Action, is_stale: bool) -> Decided {
     let Action::Held { call, provider, round, stored } = action else { return Err(Undecided::Unavailable) };
     let player = player.ok_or(Undecided::Unknown(ErrorCode::UnknownPlayer))?;
     let brand: &Brand = shared.catalogue.brand(player.state.tenant).ok_or(Undecided::Unavailable)?;
-    let plan = call_of(shared, brand, player, *provider, round, stored.as_ref(), call).await?;
+    let plan = call_of(shared, brand, player, *provider, round, stored.as_ref(), call, is_stale).await?;
     Ok((plan, None))
 }
 
+#[expect(clippy::too_many_arguments, reason = "the parts of one call, named where they are read")]
 async fn call_of(
     shared: &Shared,
     brand: &Brand,
@@ -134,6 +135,7 @@ async fn call_of(
     round: &str,
     stored: Option<&(u64, RoundState)>,
     call: &HeldCall,
+    is_stale: bool,
 ) -> Result<rules::Plan, Undecided> {
     let now = shared.env.now();
     let view = stored.map(|(version, state)| (*version, state));
@@ -157,12 +159,14 @@ async fn call_of(
                 currency: *currency,
                 is_free: *is_free,
             };
-            // Read here for a clear answer; the plan's own claim keeps it true at the commit. A repeat of the bet finds the claim
-            // it made itself, and then its stored answer by its key.
-            if shared.ledger.record(RecordKey::tombstone(provider, &transaction.0)).await?.is_some() {
+            let decided = bet::hold(brand, game, player, view, &bet, now);
+            // The plan claims the transaction, so a tombstone shows as a stale plan at the commit. It is read only then, or when
+            // the bet is refused anyway, for the right answer: an accepted bet reads nothing before its commit.
+            let looks = is_stale || decided.is_err();
+            if looks && shared.ledger.record(RecordKey::tombstone(provider, &transaction.0)).await?.is_some() {
                 return Err(Rejected::BetRolledBack.into());
             }
-            bet::hold(brand, game, player, view, &bet, now)?
+            decided?
         }
         HeldCall::Win { transaction, bet, amount, micro, currency, is_final } => {
             let call = WinCall {

@@ -201,7 +201,7 @@ impl State {
             _ => None,
         };
         let decided = match &command.action {
-            Action::Held { .. } => decide::held(&self.shared, row, &command.action).await,
+            Action::Held { .. } => decide::held(&self.shared, row, &command.action, stale_retries > 0).await,
             action => decide::decide(&self.shared, self.id, row, &mut self.seed, action),
         };
         match decided {

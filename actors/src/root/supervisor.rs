@@ -7,6 +7,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 use super::wallets::{LedgerKeeper, Wallets};
 use crate::{
+    backoff,
     floor::{FloorKeeper, Keeper, KeeperArguments, Registry},
     pipeline::{PipelineArguments, PipelineKeeper, PipelineMessage},
     wallet::WalletArguments,
@@ -84,11 +85,7 @@ impl Actor for Root {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let (cell, reason) = match event {
-            SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string()),
-            SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, reason.unwrap_or_default()),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
+        let Some((cell, reason)) = backoff::ended(event) else { return Ok(()) };
         let Some(at) = state.branches.iter().position(|(id, _)| *id == cell.get_id()) else { return Ok(()) };
         let (_, branch) = state.branches.swap_remove(at);
         tracing::error!(?branch, %reason, "a branch of the tree ended");

@@ -11,7 +11,7 @@ use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Supervisio
 use tokio::sync::oneshot;
 
 use crate::{
-    backoff::Backoff,
+    backoff::{self, Backoff},
     wallet::{Submission, Wallet, WalletArguments, WalletMessage},
 };
 
@@ -124,11 +124,7 @@ impl Actor for LedgerKeeper {
         event: SupervisionEvent,
         state: &mut LedgerKeeperState,
     ) -> Result<(), ActorProcessingErr> {
-        let (cell, reason) = match event {
-            SupervisionEvent::ActorFailed(cell, error) => (cell, error.to_string()),
-            SupervisionEvent::ActorTerminated(cell, _, reason) => (cell, reason.unwrap_or_default()),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
+        let Some((cell, reason)) = backoff::ended(event) else { return Ok(()) };
         let Some(shard) = state.running.remove(&cell.get_id()) else { return Ok(()) };
         tracing::error!(shard, %reason, "a wallet ended; its successor takes a new epoch");
         state.wallets.set(shard, None);
